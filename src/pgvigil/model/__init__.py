@@ -1,0 +1,1 @@
+"""Frozen values shared by all parts. Imports nothing of ours but `errors`; does no I/O."""

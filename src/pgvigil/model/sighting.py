@@ -1,0 +1,303 @@
+"""What was seen: one look at a node, and the newest looks at a whole cluster side by side.
+
+A look over SQL is an `Answer`, a `Refusal` (the server spoke: it is alive) or `NoAnswer`; a look
+through the host's shell is a `HostAnswer`, `HostSilent` or `NoShell`. Each carries exactly what it has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+
+from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, SystemId, Timeline
+
+
+class Silence(StrEnum):
+    """In which way nothing came back."""
+
+    CLOSED = auto()
+    """Our open session ended; a new one has not been tried to its end yet."""
+    OVERDUE = auto()
+    """An open session does not answer; a new one has not been tried to its end yet."""
+    REFUSED = auto()
+    """The host answers that nobody listens on the port."""
+    TIMED_OUT = auto()
+    """Not even TCP connects (also: no route, host unreachable)."""
+    MUTE = auto()
+    """TCP connects, the server says nothing."""
+    NO_ADDRESS = auto()
+    """The host's name cannot be resolved: our trouble, not the node's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """How a session ended: what the server said before end-of-file, if anything.
+
+    `source` is the server's function that said it (untranslated, so it tells the reason in any language).
+    """
+
+    sqlstate: SqlState | None = None
+    message: str = ""
+    source: str = ""
+
+
+class SenderState(StrEnum):
+    """`pg_stat_replication.state`."""
+
+    STARTUP = auto()
+    CATCHUP = auto()
+    STREAMING = auto()
+    BACKUP = auto()
+    STOPPING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A WAL sender, as the upstream sees its standby."""
+
+    pid: int
+    application_name: str
+    address: str
+    state: SenderState
+    sent: Lsn | None
+    flushed: Lsn | None
+    replayed: Lsn | None
+    sync_state: str
+    replay_lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The WAL receiver, as the standby sees its upstream."""
+
+    pid: int
+    status: str
+    timeline: Timeline
+    host: str
+    port: int
+    slot: str
+    silent_s: float | None
+    """Server-side seconds since the last message from the upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A replication slot."""
+
+    name: str
+    physical: bool
+    active: bool
+    restart: Lsn | None
+    wal_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What changes rarely: read when a session opens, then every few seconds."""
+
+    server_version: int
+    system_id: SystemId
+    data_dir: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The settings of `sight.probe.SETTINGS`; a missing name = the login may not read it."""
+    slots: tuple[Slot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """The part of an answer that only a node out of recovery has."""
+
+    timeline: Timeline
+    written: Lsn
+    flushed: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """The part of an answer that only a node in recovery has."""
+
+    timeline: Timeline
+    received: Lsn | None
+    replayed: Lsn | None
+    receiver: Receiver | None
+    conninfo: str
+    """`primary_conninfo` without its password. Empty: cut, or never pointed anywhere."""
+    replay_paused: bool
+
+    @property
+    def furthest(self) -> Lsn:
+        """The last position this standby has safely: received or replayed, whichever is further."""
+        return max(self.received or Lsn(0), self.replayed or Lsn(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a node said of itself over SQL."""
+
+    node: NodeName
+    at: Instant
+    took_s: float
+    role: Primary | Standby
+    facts: Facts
+    senders: tuple[Sender, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The server spoke, but did not let us in: its postmaster is alive."""
+
+    node: NodeName
+    at: Instant
+    since: Instant
+    sqlstate: SqlState
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing came back. `since`: when the first look that stayed without answer was begun."""
+
+    node: NodeName
+    at: Instant
+    since: Instant
+    silence: Silence
+    farewell: Farewell | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Not looked at yet."""
+
+    node: NodeName
+
+
+SqlLook = Answer | Refusal | NoAnswer | Unseen
+
+
+class Postmaster(StrEnum):
+    """What the host says of the node's first process."""
+
+    RUNNING = auto()
+    FROZEN = auto()
+    """Present but stopped (state T) or stuck in the kernel (state D)."""
+    CRASHED = auto()
+    """The pid file is there, its process is not (a zombie counts as gone: SAFETY §5)."""
+    STOPPED = auto()
+    """No pid file: ended in an orderly way, or was never started."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostAnswer:
+    """What the host's shell said."""
+
+    at: Instant
+    postmaster: Postmaster
+    pid: int | None = None
+    strays: tuple[int, ...] = ()
+    """Server processes of this data directory that still live although the postmaster does not."""
+    data_dir_ok: bool = True
+    """The data directory is one (`PG_VERSION` is there)."""
+    standby_signal: bool = False
+    marker: str = ""
+    """What pgvigil noted in the data directory about an unfinished rebuild; empty: nothing."""
+    wal_free_bytes: int | None = None
+    clock_s: float | None = None
+    """The host's wall clock, seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSilent:
+    """The shell does not answer. `refused`: its host lives, but did not let us in (key, login)."""
+
+    at: Instant
+    since: Instant
+    refused: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoShell:
+    """No shell is configured for this node, or it was not asked yet."""
+
+
+HostLook = HostAnswer | HostSilent | NoShell
+
+
+class Reach(StrEnum):
+    """What another vantage point found when it tried to reach a node's port."""
+
+    ACCEPTS = auto()
+    REJECTS = auto()
+    """The server speaks but takes no connections now (starting, stopping, recovering)."""
+    NO_REPLY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """One active test from another vantage point (a standby's shell)."""
+
+    vantage: str
+    at: Instant
+    reach: Reach
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """The newest looks at one node, with the last good ones beside them."""
+
+    name: NodeName
+    sql: SqlLook
+    host: HostLook = NoShell()
+    last: Answer | None = None
+    """The newest answer, however old."""
+    witnesses: tuple[Witness, ...] = ()
+    """Newest tests by others since the present silence began; one a vantage point."""
+    receiver_lost_at: Instant | None = None
+    """When this standby was first seen without the WAL receiver it had; None while it has one."""
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer, if the newest look is one."""
+        return self.sql if isinstance(self.sql, Answer) else None
+
+    @property
+    def primary(self) -> Primary | None:
+        """Its role, if it answers and is out of recovery."""
+        return self.answer.role if self.answer and isinstance(self.answer.role, Primary) else None
+
+    @property
+    def standby(self) -> Standby | None:
+        """Its role, if it answers and is in recovery."""
+        return self.answer.role if self.answer and isinstance(self.answer.role, Standby) else None
+
+    @property
+    def host_answer(self) -> HostAnswer | None:
+        """What the host's shell said, if its newest look is an answer."""
+        return self.host if isinstance(self.host, HostAnswer) else None
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Our own reference targets: `reached` of `asked` answered at `at`. Nothing asked: proves nothing."""
+
+    at: Instant
+    asked: int = 0
+    reached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Everything seen of a cluster at one moment, from one controller."""
+
+    at: Instant
+    nodes: Mapping[NodeName, NodeView]
+    references: References
+    late_s: float = 0.0
+    """How late the controller's own loop ran lately: it distrusts itself before it accuses others."""
+
+    def node(self, name: NodeName) -> NodeView:
+        """The view of that node. Raises KeyError."""
+        return self.nodes[name]
+
+    def primaries(self) -> tuple[NodeView, ...]:
+        """All nodes that answer out of recovery."""
+        return tuple(view for view in self.nodes.values() if view.primary)

@@ -1,0 +1,224 @@
+"""What the user wants: clusters, nodes, limits. Made by `config.schema`, complete and checked."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum, auto
+
+from pgvigil.model.units import ClusterName, NodeName
+
+
+class Protection(StrEnum):
+    """What is promised about commits that were acknowledged (DESIGN §3)."""
+
+    ASYNC = auto()
+    QUORUM = auto()
+
+
+class Tag(StrEnum):
+    """Wishes for one node."""
+
+    NEVER_PROMOTE = auto()
+    NEVER_SYNC = auto()
+    NO_LOAD_BALANCE = auto()
+    CLONE_SOURCE = auto()
+
+
+class AfterCrash(StrEnum):
+    """What to do when the primary's postmaster died on a live host."""
+
+    FAILOVER = auto()
+    RESTART = auto()
+
+
+class WhenUnreachable(StrEnum):
+    """What to do when the old primary can be fenced in no way."""
+
+    PROMOTE = auto()
+    WAIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """Started and stopped as a systemd unit; `sudo` puts `sudo -n` in front."""
+
+    unit: str
+    sudo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PgCtl:
+    """Started by the node's own pg_ctl as the shell's user."""
+
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PgCtlCluster:
+    """Debian's pg_ctlcluster VERSION NAME."""
+
+    version: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCommands:
+    """The user's own shell lines, run on the host."""
+
+    start: str
+    stop: str
+    reload: str = ""
+
+
+Control = Systemd | PgCtl | PgCtlCluster | OwnCommands
+
+
+@dataclass(frozen=True, slots=True)
+class LocalShell:
+    """The node runs on the controller's own host; `user`: change to it (controller runs as root)."""
+
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SshShell:
+    """OpenSSH's meaning of the words; the host key must be in `known_hosts`. Empty: ssh_config decides."""
+
+    host: str
+    user: str = ""
+    port: int = 0
+    keys: tuple[str, ...] = ()
+    known_hosts: str = ""
+    config: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandShell:
+    """Any program that gives an `sh` on its standard input, such as `kubectl exec -i pg-0 -- sh`."""
+
+    command: tuple[str, ...]
+
+
+ShellSpec = LocalShell | SshShell | CommandShell
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One PostgreSQL server: how to reach it and how to treat it."""
+
+    name: NodeName
+    host: str
+    port: int
+    conninfo: tuple[tuple[str, str], ...] = ()
+    """libpq keywords for our own login besides host and port, such as user, dbname, passfile."""
+    password_command: str = ""
+    """Program whose output is the password, run by the controller's shell. Never logged."""
+    data_dir: str = ""
+    """Empty: asked from the server (`SHOW data_directory`) while it answers, then remembered."""
+    bin_dir: str = ""
+    """Empty: found from the running postmaster."""
+    config_file: str = ""
+    """Where postgresql.conf lies outside of the data directory (Debian); empty: inside."""
+    control: Control = field(default_factory=PgCtl)
+    shell: ShellSpec | None = None
+    priority: int = 100
+    location: str = ""
+    tags: frozenset[Tag] = frozenset()
+
+    def may_be_primary(self) -> bool:
+        """Whether the user allows this node to be promoted."""
+        return Tag.NEVER_PROMOTE not in self.tags and self.priority > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How standbys log in at their upstream; libpq keywords, never a password.
+
+    `passfile` and certificates are paths on the nodes. `slots`: one physical slot a standby.
+    """
+
+    conninfo: tuple[tuple[str, str], ...]
+    slots: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Periods and deadlines. Defaults are those of `config.schema`."""
+
+    probe_interval: timedelta
+    suspect_after: timedelta
+    """An unanswered probe of this age sets all vantage points to work. Not yet a verdict."""
+    probe_timeout: timedelta
+    connect_timeout: timedelta
+    shell_timeout: timedelta
+    unreachable_after: timedelta
+    hung_after: timedelta
+    restart_grace: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in `within`."""
+
+    count: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverPolicy:
+    """When pgvigil may fail over by itself, and to whom."""
+
+    automatic: bool
+    after_crash: AfterCrash
+    max_lag_bytes: int
+    max_per: Rate | None
+    """Cool-down: more failovers than this wait for a human. None: no limit."""
+    rescue_max_bytes: int
+    rescue_timeout: timedelta
+    auto_rejoin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fencing:
+    """How the old primary is kept from acknowledging (DESIGN §4)."""
+
+    unreachable: WhenUnreachable
+    command: str = ""
+    """The user's fence command, run on the controller; exit code 0 = proved off. NODE and HOST are set."""
+    command_timeout: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The user's programs on the controller: event JSON on standard input. Slow ones delay nothing."""
+
+    on_event: tuple[str, ...] = ()
+    timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """A cluster as the user wants it."""
+
+    name: ClusterName
+    nodes: tuple[NodeSpec, ...]
+    protection: Protection
+    replication: Replication
+    timings: Timings
+    failover: FailoverPolicy
+    fencing: Fencing
+    references: tuple[str, ...] = ()
+    """Targets that prove our own network: `host`, asked by ping, or `host:port`, asked over TCP."""
+    hooks: Hooks = field(default_factory=Hooks)
+    keep_old_data: bool = False
+    """Keep what a clone replaced for good; False: only until the new standby streams."""
+
+    def node(self, name: NodeName) -> NodeSpec:
+        """The node of that name. Raises KeyError."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def others(self, name: NodeName) -> tuple[NodeSpec, ...]:
+        """All nodes but that one."""
+        return tuple(node for node in self.nodes if node.name != name)

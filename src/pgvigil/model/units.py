@@ -1,0 +1,85 @@
+"""Positions, timelines, instants and counters, each with its own type."""
+
+from dataclasses import dataclass
+from typing import NewType, Self
+
+ClusterName = NewType("ClusterName", str)
+NodeName = NewType("NodeName", str)
+Instant = NewType("Instant", float)
+"""Monotonic seconds of the controller's clock. Only differences mean anything."""
+Generation = NewType("Generation", int)
+"""Counts changes of the primary; only grows. 0 = never managed."""
+Timeline = NewType("Timeline", int)
+SystemId = NewType("SystemId", str)
+"""PostgreSQL's system identifier: the same on every node of a cluster."""
+SqlState = NewType("SqlState", str)
+
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""Default WAL segment size; the real one comes from pg_control."""
+
+
+class Lsn(int):
+    """A WAL position in bytes, written as PostgreSQL writes it (`0/3000148`).
+
+    Raises ValueError for text that is not one (manual: 8.20 pg_lsn type).
+    """
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `XXXXXXXX/XXXXXXXX`."""
+        high, slash, low = text.partition("/")
+        if not slash or not 0 < len(high) <= 8 or not 0 < len(low) <= 8:
+            raise ValueError(f"{text!r} is no WAL position")
+        return cls((int(high, 16) << 32) | int(low, 16))
+
+    def __str__(self) -> str:
+        return f"{self >> 32:X}/{self & 0xFFFFFFFF:X}"
+
+    def __repr__(self) -> str:
+        return f"Lsn({self})"
+
+    def segment(self, timeline: Timeline, segment_bytes: int = SEGMENT_BYTES) -> str:
+        """File name of the WAL segment that holds this position."""
+        number = self // segment_bytes
+        per_id = 0x100000000 // segment_bytes
+        return f"{timeline:08X}{number // per_id:08X}{number % per_id:08X}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a timeline ended and its child began: `timeline` is only valid up to `at`."""
+
+    timeline: Timeline
+    at: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A timeline and the forks that lead to it, oldest first (manual: 26.3.5 Timelines)."""
+
+    timeline: Timeline
+    forks: tuple[Fork, ...] = ()
+
+    @classmethod
+    def parse(cls, timeline: Timeline, text: str) -> Self:
+        """Read the text of a `.history` file; an empty one is the first timeline's.
+
+        Raises ValueError for a line that is neither a comment nor a fork.
+        """
+        forks = []
+        for line in text.splitlines():
+            if not (fields := line.split("#", 1)[0].split()):
+                continue
+            if len(fields) < 2 or not fields[0].isdigit():
+                raise ValueError(f"{line!r} is no line of a timeline history")
+            forks.append(Fork(Timeline(int(fields[0])), Lsn.parse(fields[1])))
+        return cls(timeline, tuple(forks))
+
+    def reaches(self, timeline: Timeline) -> Lsn | None:
+        """Up to which position `timeline` is part of this history; None if it never was.
+
+        The timeline itself has no end: the largest position stands for that.
+        """
+        if timeline == self.timeline:
+            return Lsn(2**64 - 1)
+        return next((fork.at for fork in self.forks if fork.timeline == timeline), None)

@@ -1,0 +1,199 @@
+"""All seams on one screen: what the controller needs of the outside, and how the outside may fail."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from pgvigil.errors import PgvigilError, Unreachable
+from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.sighting import Farewell, Silence
+from pgvigil.model.spec import NodeSpec
+from pgvigil.model.units import ClusterName, Instant, NodeName, SqlState
+
+Row = Mapping[str, str | None]
+"""Column name → value in PostgreSQL's text format."""
+
+
+class NoReply(Unreachable):
+    """Nothing came back in time; the session is closed."""
+
+    def __init__(self, what: str, silence: Silence, *, detail: str = "") -> None:
+        super().__init__(what, detail=detail)
+        self.silence = silence
+
+
+class Rejected(Unreachable):
+    """The server spoke but did not open a session."""
+
+    def __init__(self, what: str, sqlstate: SqlState, *, detail: str = "") -> None:
+        super().__init__(what, detail=detail)
+        self.sqlstate = sqlstate
+
+
+class SessionEnded(Unreachable):
+    """The session ended under the query."""
+
+    def __init__(self, what: str, farewell: Farewell) -> None:
+        super().__init__(what, detail=farewell.message)
+        self.farewell = farewell
+
+
+class QueryFailed(PgvigilError):
+    """The server answered with an error; the session lives on."""
+
+    def __init__(self, what: str, sqlstate: SqlState, *, detail: str = "", hint: str = "") -> None:
+        super().__init__(what, detail=detail, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class ShellLost(Unreachable):
+    """The shell did not answer in time, or its connection broke. What was running may still run."""
+
+
+class ShellRefused(Unreachable):
+    """The host lives but did not let us in: wrong key, unknown host key, locked account."""
+
+
+class Clock(Protocol):
+    """The controller's time."""
+
+    def now(self) -> Instant:
+        """Monotonic seconds."""
+        ...
+
+    def wall(self) -> datetime:
+        """UTC, for people only."""
+        ...
+
+
+class Session(Protocol):
+    """One libpq session with one node, for one use after another in the order they are asked.
+
+    A session is opened once; when it has ended a new one is made. No await here outlives its
+    `within_s`, and a cancelled one closes the session: nothing is left waiting on a hung server.
+    """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether queries can be sent."""
+        ...
+
+    async def open(self, *, within_s: float) -> None:
+        """Connect and log in. Raises NoReply or Rejected."""
+        ...
+
+    async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
+        """One statement with `$1` parameters; prepared at its second use.
+
+        Raises QueryFailed (session lives), SessionEnded, or NoReply (session closed at the deadline).
+        """
+        ...
+
+    async def ended(self) -> Farewell:
+        """Return as soon as the session has ended, noticed by end-of-file, with what was said before."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket at once, without asking the server. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a program left behind."""
+
+    status: int
+    out: bytes = b""
+    err: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without the last line end."""
+        return self.out.decode(errors="replace").rstrip("\n")
+
+    @property
+    def complaint(self) -> str:
+        """The last lines of standard error, else of standard output, for people."""
+        said = (self.err or self.out).decode(errors="replace").strip()
+        return "\n".join(said.splitlines()[-5:])
+
+
+class Shell(Protocol):
+    """A POSIX `sh` on a node's host, running as the database's OS user."""
+
+    async def ask(self, script: str, *, within_s: float) -> Output:
+        """Run lines on the one kept `sh`; about 0.2 ms when nothing is forked.
+
+        Opens or reopens the shell when needed. For short, idempotent scripts: one that is given up may
+        still be running. Raises ShellLost or ShellRefused.
+        """
+        ...
+
+    async def run(
+        self,
+        script: str,
+        *,
+        stdin: bytes = b"",
+        within_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Output:
+        """Run a long job in an `sh` of its own, beside the kept one; binary safe both ways.
+
+        Ended with all it started when `within_s` is over or the call is cancelled. `on_line` gets each
+        line of standard error as it comes (progress). Raises ShellLost or ShellRefused.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drop the connection at once."""
+        ...
+
+
+@dataclass(slots=True)
+class NodePorts:
+    """The ways to one node. `session` is the kept one; `sight` replaces it when it has ended."""
+
+    spec: NodeSpec
+    new_session: Callable[[], Session]
+    session: Session
+    shell: Shell | None
+
+
+class Pinger(Protocol):
+    """Asks reference targets."""
+
+    async def reaches(self, target: str, *, within_s: float) -> bool:
+        """Whether `host` answers a ping, or `host:port` a TCP connect (a refusal is an answer too)."""
+        ...
+
+
+class Store(Protocol):
+    """What must survive the controller. Raises StoreError; never blocks the event loop."""
+
+    async def load(self, cluster: ClusterName) -> ClusterRecord | None:
+        """The record, None if the cluster was never managed."""
+        ...
+
+    async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> None:
+        """Durable on return. Raises StoreError if the stored record is not the one `record` was made from."""
+        ...
+
+    async def add(self, events: Sequence[Event]) -> None:
+        """Append events."""
+        ...
+
+    async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
+        """The newest `limit` events with a number above `after`, oldest first."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people and programs. Never delays or fails a recovery."""
+
+    def tell(self, event: Event) -> None:
+        """Queue the event."""
+        ...
+
+
+NodePortsByName = Mapping[NodeName, NodePorts]
