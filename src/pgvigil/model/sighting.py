@@ -186,6 +186,20 @@ class Postmaster(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ControlFile:
+    """What pg_controldata says of a data directory whose server does not run."""
+
+    system_id: SystemId
+    timeline: Timeline
+    checkpoint: Lsn
+    """Latest checkpoint location; after a clean stop the shutdown checkpoint's."""
+    shut_down: bool
+    """State "shut down" or "shut down in recovery": nothing is missing from its WAL."""
+    in_recovery: bool
+    """It was a standby when it ended ("in archive recovery", "shut down in recovery")."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostAnswer:
     """What the host's shell said."""
 
@@ -197,6 +211,8 @@ class HostAnswer:
     data_dir_ok: bool = True
     """The data directory is one (`PG_VERSION` is there)."""
     standby_signal: bool = False
+    control: ControlFile | None = None
+    """Read only while no postmaster runs."""
     marker: str = ""
     """What pgvigil noted in the data directory about an unfinished rebuild; empty: nothing."""
     wal_free_bytes: int | None = None

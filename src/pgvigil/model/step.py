@@ -1,0 +1,226 @@
+"""What can be done to a node, as plain values, and the decisions made of them.
+
+A step can be printed, stored, compared and replayed; `act` carries it out.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import assert_never
+
+from pgvigil.model.record import ClusterRecord
+from pgvigil.model.units import Generation, Instant, Lsn, NodeName, Timeline
+
+
+class StopMode(StrEnum):
+    """How a postmaster is ended: manual 19.5."""
+
+    FAST = auto()
+    IMMEDIATE = auto()
+    KILL = auto()
+
+
+class RebuildMethod(StrEnum):
+    """How a stopped node becomes a standby."""
+
+    AUTO = auto()
+    """The mildest that works: just start, else rewind, else clone."""
+    START = auto()
+    REWIND = auto()
+    CLONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Stop the old primary through its host, prove it, and leave `standby.signal` behind."""
+
+    node: NodeName
+    generation: Generation
+    mode: StopMode
+
+
+@dataclass(frozen=True, slots=True)
+class FenceByCommand:
+    """Run the user's fence command against the old primary."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End a standby's replication, so that it acknowledges nothing more."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Carry WAL that never left the dead primary to the candidate."""
+
+    source: NodeName
+    target: NodeName
+    timeline: Timeline
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Make the candidate primary; it may not have less than `at_least`."""
+
+    node: NodeName
+    generation: Generation
+    at_least: Lsn
+    beyond: Timeline
+    """The new timeline must be higher than this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Point a running standby at an upstream (slot, connection settings, reload)."""
+
+    node: NodeName
+    upstream: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Write a checkpoint on a primary, so that what follows is quick."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the primary for a switchover, and no service manager may start it again."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class StartPrimary:
+    """Start the primary of record where it is, as primary."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Make a node a streaming standby of `upstream`: start, rewind or clone."""
+
+    node: NodeName
+    upstream: NodeName
+    generation: Generation
+    method: RebuildMethod
+
+
+@dataclass(frozen=True, slots=True)
+class DropSlots:
+    """Drop physical slots of ours that nobody will use on this node (they would hold back WAL)."""
+
+    node: NodeName
+    slots: tuple[str, ...]
+    generation: Generation
+
+
+Step = (
+    Fence
+    | FenceByCommand
+    | Cut
+    | Rescue
+    | Promote
+    | Follow
+    | Checkpoint
+    | Stop
+    | StartPrimary
+    | Rebuild
+    | DropSlots
+)
+
+
+def step_node(step: Step) -> NodeName:
+    """The node on which the step has its effect."""
+    return step.target if isinstance(step, Rescue) else step.node
+
+
+def sentence(step: Step) -> str:
+    """The step as `--dry-run`, logs and events print it."""
+    match step:
+        case Fence(node, _, mode):
+            return f"stop PostgreSQL on {node} ({mode}) and see to it that it can only return as a standby"
+        case FenceByCommand(node):
+            return f"run the fence command against {node}"
+        case Cut(node):
+            return f"cut {node} from the old primary"
+        case Rescue(source, target):
+            return f"carry WAL that {source} could not send any more to {target}"
+        case Promote(node, generation, at_least):
+            return f"promote {node} as generation {generation}, not behind {at_least}"
+        case Follow(node, upstream):
+            return f"point {node} at {upstream}"
+        case Checkpoint(node):
+            return f"checkpoint on {node}"
+        case Stop(node):
+            return f"stop PostgreSQL on {node} (fast)"
+        case StartPrimary(node):
+            return f"start PostgreSQL on {node} as primary"
+        case Rebuild(node, upstream, _, RebuildMethod.AUTO):
+            return f"make {node} a standby of {upstream} (start it, else rewind, else clone)"
+        case Rebuild(node, upstream, _, method):
+            return f"make {node} a standby of {upstream} ({method})"
+        case DropSlots(node, slots):
+            return f"drop unused slots on {node}: {', '.join(slots)}"
+        case _:
+            assert_never(step)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps done side by side. `must`: when one fails, the stages behind it are not begun."""
+
+    steps: tuple[Step, ...]
+    must: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Make `record` durable (if one is given), then do the stages in order."""
+
+    rule: str
+    """Which row of `decide.engine` decided."""
+    reason: str
+    record: ClusterRecord | None = None
+    stages: tuple[Stage, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Deliberately nothing, with its reason and what a human can do."""
+
+    rule: str
+    reason: str
+    hint: str = ""
+    until: Instant | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """All is well."""
+
+
+Decision = Act | Hold | Rest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decision on the cluster's primary, and repairs of single nodes that may go on beside it."""
+
+    decision: Decision
+    repairs: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
