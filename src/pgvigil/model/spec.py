@@ -23,6 +23,11 @@ class Tag(StrEnum):
     CLONE_SOURCE = auto()
 
 
+def slot_name(node: NodeName) -> str:
+    """The physical slot of a standby, named from the node in the characters PostgreSQL allows."""
+    return "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in node.lower())[:63]
+
+
 class AfterCrash(StrEnum):
     """What to do when the primary's postmaster died on a live host."""
 
