@@ -1,1 +1,1 @@
-"""."""
+"""What users write: YAML, checked strictly, turned into `model.spec`."""

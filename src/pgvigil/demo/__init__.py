@@ -1,1 +1,1 @@
-"""."""
+"""Real servers, a writer and a story: what `pgvigil demo` shows."""

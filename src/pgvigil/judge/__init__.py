@@ -1,1 +1,1 @@
-"""."""
+"""Judging: pure functions from a view to findings, one problem a module."""

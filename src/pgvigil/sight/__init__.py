@@ -1,1 +1,1 @@
-"""."""
+"""Observing: keeps sessions and shells, turns what they say into sightings."""
