@@ -1,0 +1,48 @@
+# `make` alone prints this help. Everything works from a fresh clone with Python >= 3.11 and make.
+# ARGS="…" is handed on: make test ARGS="-k promote -x"
+.DEFAULT_GOAL := help
+.PHONY: help setup majors demo test test-faults lint fix bench bench-failover lock clean
+BIN := .venv/bin
+ARGS ?=
+
+help:  ## Print this help.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup:  ## Make .venv with all pinned packages; at once when nothing changed.
+	@scripts/setup
+
+majors: setup  ## Fetch the PostgreSQL majors that the tests run on.
+	@scripts/postgres-majors
+
+demo: setup  ## Show a failover on this machine, with real servers and a writer.
+	$(BIN)/pgvigil demo $(ARGS)
+
+test: majors  ## Run all tests that need no root.
+	$(BIN)/pytest -m "not faults" $(ARGS)
+
+test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
+	$(BIN)/pytest -m faults tests/faults $(ARGS)
+
+lint: setup  ## Check style, types, import contracts and house rules.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/house
+
+fix: setup  ## Repair what can be repaired by machine: style and format.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup  ## Run every benchmark, and print its table.
+	@set -e; for file in bench/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+bench-failover: setup  ## Measure how long writes stand still in a failover.
+	$(BIN)/python bench/failover.py $(ARGS)
+
+lock: setup  ## Renew the pinned packages within pyproject.toml; ARGS=--upgrade for the newest.
+	scripts/lock $(ARGS)
+
+clean:  ## Remove what the other targets made here (not the cache of PostgreSQL servers).
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
