@@ -1,0 +1,47 @@
+"""The English and the Chinese README say the same: same headings' levels, same blocks of code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TWINS = ("README.md", "README.zh-CN.md")
+FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+HEADING = re.compile(r"^(#{1,6})\s")
+
+
+def outline(text: str) -> tuple[list[int], list[str]]:
+    """The levels of the headings in order, and the language of each fenced block of code in order."""
+    levels: list[int] = []
+    blocks: list[str] = []
+    closing = ""
+    for line in text.splitlines():
+        fence = FENCE.match(line)
+        if closing:
+            if fence and fence[1].startswith(closing) and not fence[2].strip():
+                closing = ""
+        elif fence:
+            closing = fence[1]
+            blocks.append(fence[2].strip())
+        elif heading := HEADING.match(line):
+            levels.append(len(heading[1]))
+    assert not closing, "a block of code is never closed"
+    return levels, blocks
+
+
+def test_outline_sees_headings_outside_of_code_only() -> None:
+    assert outline("# a\n```sh\n# no\n```\n## b\n~~~\n```\n~~~\n") == ([1, 2], ["sh", ""])
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_readme_exists(name: str) -> None:
+    assert (ROOT / name).is_file(), f"{name} is missing; it is the twin of {', '.join({*TWINS} - {name})}"
+
+
+@pytest.mark.parametrize(("part", "what"), [(0, "levels of headings"), (1, "blocks of code")])
+def test_readmes_have_the_same_outline(part: int, what: str) -> None:
+    missing = [name for name in TWINS if not (ROOT / name).is_file()]
+    assert not missing, f"nothing to compare with: {', '.join(missing)} is missing"
+    english, chinese = (outline((ROOT / name).read_text(encoding="utf-8"))[part] for name in TWINS)
+    assert english == chinese, f"{what} differ: {TWINS[0]} {english}, {TWINS[1]} {chinese}"
