@@ -175,8 +175,12 @@ class Store(Protocol):
         """The record, None if the cluster was never managed."""
         ...
 
-    async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> None:
-        """Durable on return. Raises StoreError if the stored record is not the one `record` was made from."""
+    async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> ClusterRecord:
+        """Make record and events durable, together; return the record with its new revision.
+
+        Compare-and-swap: raises StoreError, and stores nothing, unless the stored record still has the
+        revision of `record` (0: there is none yet).
+        """
         ...
 
     async def add(self, events: Sequence[Event]) -> None:
