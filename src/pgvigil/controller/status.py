@@ -1,0 +1,139 @@
+"""A cluster and its events as JSON, in the shapes of `status_shape`. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import assert_never
+
+from pgvigil.controller.node_status import Scene, node_status
+from pgvigil.controller.operations import Json
+from pgvigil.controller.status_shape import ClusterStatus, DecisionStatus, EventStatus, FindingStatus, Health
+from pgvigil.model.diagnosis import Diagnosis, Finding
+from pgvigil.model.record import ClusterRecord, Event, Phase
+from pgvigil.model.sighting import ClusterView
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
+from pgvigil.model.units import Instant, NodeName
+
+
+def status_json(
+    spec: ClusterSpec,
+    record: ClusterRecord | None,
+    view: ClusterView,
+    diagnosis: Diagnosis,
+    plan: Plan,
+    *,
+    wall: datetime,
+    paused: bool,
+    busy: Mapping[NodeName, str],
+) -> Json:
+    """A `ClusterStatus`. `busy`: what is being done to single nodes now, in words."""
+    scene = Scene(spec, record, view, wall, busy)
+    status = ClusterStatus(
+        cluster=spec.name,
+        health=_health(scene, diagnosis, plan),
+        generation=record.generation if record else 0,
+        phase=record.phase if record else Phase.STABLE,
+        since=_iso(record.since) if record else None,
+        primary=scene.primary,
+        candidate=record.candidate if record else None,
+        origin=record.origin if record else None,
+        timeline=record.timeline if record else None,
+        system_id=record.system_id if record else None,
+        protection=spec.protection,
+        automatic=spec.failover.automatic,
+        paused=paused,
+        paused_until=_iso(record.paused_until) if record and paused else None,
+        decision=_decision(plan, view.at),
+        repairs=[sentence(step) for step in plan.repairs],
+        warnings=list(plan.warnings),
+        findings=[_finding(finding, view.at) for finding in diagnosis.findings],
+        nodes=[node_status(scene, node) for node in spec.nodes],
+        at=wall.isoformat(),
+    )
+    return dict(status)
+
+
+def event_json(event: Event) -> Json:
+    """An `EventStatus`."""
+    status = EventStatus(
+        number=event.number,
+        cluster=event.cluster,
+        at=event.at.isoformat(),
+        kind=event.kind,
+        level=event.level,
+        node=event.node,
+        generation=event.generation,
+        text=event.text,
+        evidence=list(event.evidence),
+        hint=event.hint,
+        data=dict(event.data),
+    )
+    return dict(status)
+
+
+def _health(scene: Scene, diagnosis: Diagnosis, plan: Plan) -> Health:
+    if scene.record is not None and scene.record.phase is not Phase.STABLE:
+        return Health.CHANGING
+    match plan.decision:
+        case Act(stages=stages) if stages:
+            return Health.CHANGING
+        case Hold(until=None):
+            return Health.HELD
+        case _:
+            pass
+    if not any(node.name == scene.primary for node in scene.view.primaries()):
+        return Health.DOWN
+    return Health.DEGRADED if diagnosis.findings or plan.repairs else Health.OK
+
+
+def _decision(plan: Plan, now: Instant) -> DecisionStatus:
+    match plan.decision:
+        case Act(rule, reason, _, stages, evidence):
+            steps = [sentence(step) for stage in stages for step in stage.steps]
+            return _told("act", rule, reason, steps=steps, evidence=evidence)
+        case Hold(rule, reason, hint, until, evidence):
+            until_s = _seconds(until, now)
+            return _told("hold", rule, reason, hint=hint, until_s=until_s, evidence=evidence)
+        case Rest():
+            return _told("rest", "", "all is well")
+        case _:
+            assert_never(plan.decision)
+
+
+def _told(
+    kind: str,
+    rule: str,
+    reason: str,
+    *,
+    hint: str = "",
+    until_s: float | None = None,
+    steps: list[str] | None = None,
+    evidence: tuple[str, ...] = (),
+) -> DecisionStatus:
+    return DecisionStatus(
+        kind=kind,
+        rule=rule,
+        reason=reason,
+        hint=hint,
+        until_s=until_s,
+        steps=steps or [],
+        evidence=list(evidence),
+    )
+
+
+def _finding(finding: Finding, now: Instant) -> FindingStatus:
+    return FindingStatus(
+        problem=finding.problem,
+        node=finding.node,
+        evidence=list(finding.evidence),
+        urgency=finding.urgency,
+        due_s=_seconds(finding.due, now),
+    )
+
+
+def _seconds(until: Instant | None, now: Instant) -> float | None:
+    return round(max(0.0, until - now), 3) if until is not None else None
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

@@ -1,0 +1,215 @@
+"""The one shape of a cluster for `status --json`, the socket and HTTP, and the words used in it.
+
+Keys are only ever added. Times are ISO 8601 in UTC, durations seconds (`_s`), sizes bytes, positions
+as PostgreSQL writes them (`0/3000148`). A value that is not known is None.
+
+State words follow a custom that operators know: `*` is as it ought to be primary, `!` ought not to be,
+`-` is proved not to run, `?` cannot be told from here.
+"""
+
+from enum import StrEnum
+from typing import TypedDict
+
+
+class Health(StrEnum):
+    """A cluster in one word."""
+
+    OK = "ok"
+    """The primary serves and nothing is found."""
+    DEGRADED = "degraded"
+    """The primary serves; something is found."""
+    CHANGING = "changing"
+    """A change of primary is going on."""
+    HELD = "held"
+    """pgvigil deliberately does nothing; `decision` says why, and what a human can do."""
+    DOWN = "down"
+    """No primary serves, and nothing has been begun yet."""
+
+
+class State(StrEnum):
+    """The state column of `status`."""
+
+    PRIMARY = "* running"
+    RUNNING = "running"
+    SECOND_PRIMARY = "! running"
+    """Answers out of recovery although the record names another."""
+    NOT_PROMOTED = "! in recovery"
+    """The primary of record answers as a standby."""
+    FAILED = "- failed"
+    """Nobody listens, or the host says that its postmaster does not run."""
+    HUNG = "- hung"
+    REJOINING = "rejoining"
+    STARTING = "starting"
+    """The server speaks but takes no connections yet (or any more)."""
+    NO_LOGIN = "? no login"
+    """The server lives but does not let us in."""
+    UNREACHABLE = "? unreachable"
+    UNSEEN = "? unseen"
+    """Not looked at yet."""
+
+
+class Reported(StrEnum):
+    """What a node is, in one word, beside the goal (primary, standby or stopped)."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    REBUILDING = "rebuilding"
+    STARTING = "starting"
+    NO_LOGIN = "no login"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    HUNG = "hung"
+    SILENT = "silent"
+    UNSEEN = "unseen"
+
+
+class SenderStatus(TypedDict):
+    """The upstream's end of a standby's replication, from `pg_stat_replication`."""
+
+    upstream: str
+    application_name: str
+    address: str
+    state: str
+    sent_lsn: str | None
+    flushed_lsn: str | None
+    replayed_lsn: str | None
+    sync_state: str
+    replay_lag_s: float | None
+
+
+class ReceiverStatus(TypedDict):
+    """The standby's own end, from `pg_stat_wal_receiver`. `silent_s`: since the upstream's last message."""
+
+    status: str
+    host: str
+    port: int
+    slot: str
+    timeline: int
+    silent_s: float | None
+
+
+class SlotStatus(TypedDict):
+    """The standby's slot on its upstream."""
+
+    name: str
+    active: bool
+    wal_status: str
+
+
+class NodeStatus(TypedDict):
+    """One node. Figures of a silent node are its last ones; `last_seen_s` tells how old they are."""
+
+    name: str
+    host: str
+    port: int
+    role: str
+    """`primary`, `standby` or `unknown`, as the node says itself."""
+    state: str
+    """A word of `State`."""
+    progress: str
+    """What is being done to it now, in words; empty: nothing."""
+    reported_state: str
+    """A word of `Reported`."""
+    goal_state: str
+    """What pgvigil wants it to be: `primary`, `standby` or `stopped`."""
+    connection: str
+    """What a client would get: `read-write`, `read-only` or `none`."""
+    timeline: int | None
+    lsn: str | None
+    lag_bytes: int | None
+    """Behind the primary's last known position, in WAL not yet received."""
+    replay_lag_bytes: int | None
+    """Behind the same position, in WAL not yet visible to queries."""
+    lag_s: float | None
+    upstream: str | None
+    """Name of the node it streams from, `host:port` when that is none of ours."""
+    sync_state: str | None
+    """`async`, `potential`, `sync` or `quorum`, as its upstream says."""
+    sender: SenderStatus | None
+    receiver: ReceiverStatus | None
+    slot: SlotStatus | None
+    priority: int
+    location: str
+    tags: list[str]
+    conninfo: str
+    """libpq's keywords of our login, never with a password."""
+    postmaster: str | None
+    """What the host's shell says: running, frozen, crashed or stopped."""
+    detail: str
+    """Why the node or its host does not answer, in words; empty when both do."""
+    last_seen_s: float | None
+    """Seconds since its last answer."""
+    clock_skew_s: float | None
+    """The host's wall clock minus the controller's."""
+    server_version: str | None
+    system_id: str | None
+
+
+class FindingStatus(TypedDict):
+    """One finding. `due_s`: seconds until it becomes a verdict; None: it waits for nothing."""
+
+    problem: str
+    node: str | None
+    evidence: list[str]
+    urgency: str
+    due_s: float | None
+
+
+class DecisionStatus(TypedDict):
+    """What the last look led to. `kind`: `act`, `hold` or `rest`."""
+
+    kind: str
+    rule: str
+    reason: str
+    hint: str
+    until_s: float | None
+    """Seconds until a hold ends by itself; None: it does not."""
+    steps: list[str]
+    evidence: list[str]
+
+
+class ClusterStatus(TypedDict):
+    """One cluster."""
+
+    cluster: str
+    health: str
+    """A word of `Health`."""
+    generation: int
+    """How often the primary was changed; 0: not managed yet."""
+    phase: str
+    since: str | None
+    """When the phase began."""
+    primary: str | None
+    candidate: str | None
+    origin: str | None
+    """Why this node is primary: first_seen, adopted, failover or switchover."""
+    timeline: int | None
+    system_id: str | None
+    protection: str
+    automatic: bool
+    """Whether `failover.automatic` is on (a pause is told apart)."""
+    paused: bool
+    paused_until: str | None
+    decision: DecisionStatus
+    repairs: list[str]
+    """What is due to be done to single nodes beside the decision, as sentences."""
+    warnings: list[str]
+    findings: list[FindingStatus]
+    nodes: list[NodeStatus]
+    at: str
+
+
+class EventStatus(TypedDict):
+    """One event."""
+
+    number: int
+    cluster: str
+    at: str
+    kind: str
+    level: str
+    node: str | None
+    generation: int
+    text: str
+    evidence: list[str]
+    hint: str
+    data: dict[str, str | int | float | None]
