@@ -1,7 +1,8 @@
 # `make` alone prints this help. Everything works from a fresh clone with Python >= 3.11 and make.
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
-.PHONY: help setup majors demo test test-faults lint fix bench bench-failover lock clean
+.PHONY: help setup majors demo test test-faults fix lint lint-style lint-format lint-types lint-imports lint-house \
+	 bench bench-failover lock clean
 BIN := .venv/bin
 ARGS ?=
 
@@ -23,11 +24,16 @@ test: majors  ## Run all tests that need no root.
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
 	$(BIN)/pytest -m faults tests/faults $(ARGS)
 
-lint: setup  ## Check style, types, import contracts and house rules.
+lint: lint-style lint-format lint-types lint-imports lint-house  ## Check style, types, import contracts and house rules (make -k lint shows all faults).
+lint-style: setup
 	$(BIN)/ruff check
+lint-format: setup
 	$(BIN)/ruff format --check
+lint-types: setup
 	$(BIN)/mypy
+lint-imports: setup
 	$(BIN)/lint-imports --no-cache
+lint-house: setup
 	$(BIN)/pytest -q tests/house
 
 fix: setup  ## Repair what can be repaired by machine: style and format.
