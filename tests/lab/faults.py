@@ -134,6 +134,16 @@ def lose_packets(host: LabHost, percent: int) -> Fault:
     return fault
 
 
+def delay(host: LabHost, delay_s: float, *, jitter_s: float = 0.0) -> Fault:
+    """Every packet takes that much longer, each way; 0: as before. Not to be combined with filters."""
+    with _timed() as fault:
+        if delay_s or jitter_s:
+            host.network.slow(host.number, delay_s, jitter_s)
+        else:
+            host.network.fast(host.number)
+    return fault
+
+
 def refuse_connections(host: LabHost, port: int = PORT) -> Fault:
     """A firewall answers with a reset what PostgreSQL would have answered: alive, yet refused."""
     with _timed() as fault:
@@ -142,8 +152,9 @@ def refuse_connections(host: LabHost, port: int = PORT) -> Fault:
 
 
 def heal(host: LabHost) -> Fault:
-    """Remove every filter of the host and plug its cable in."""
+    """Remove every filter and delay of the host and plug its cable in."""
     with _timed() as fault:
+        host.network.fast(host.number)
         host.network.filter_out(host.number, ())
         host.network.filter_in(host.number, ())
         host.network.refuse(host.number, None)

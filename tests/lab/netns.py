@@ -8,14 +8,18 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.lab.relay import no_offload
 
 NETNS_DIR = Path("/run/netns")
 PREFIX = "pgv-"
 CLONE_NEWNET = 0x40000000
 LAB_DIR = Path("/tmp")
+RELAY = Path(__file__).with_name("relay.py")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,6 +72,7 @@ class Network:
         self.lab_id, self.subnet = lab_id, subnet
         self.controller = f"{PREFIX}{lab_id}-ctl"
         self.controller_address = f"{subnet}.1"
+        self._relays: dict[int, subprocess.Popen[bytes]] = {}
 
     def open(self) -> None:
         """Make the controller's namespace with the bridge."""
@@ -81,7 +86,9 @@ class Network:
         sh(["ip", "-n", self.controller, "-batch", "-"], stdin=batch)
 
     def close(self) -> None:
-        """Remove every namespace of this lab."""
+        """End the relays, remove every namespace of this lab."""
+        for number in tuple(self._relays):
+            self.fast(number)
         remove_namespaces(self.lab_id)
 
     def name(self, number: int) -> str:
@@ -112,6 +119,7 @@ class Network:
 
     def unplug(self, number: int) -> None:
         """Remove the host's cable and namespace: what its sockets still had to say is never sent."""
+        self.fast(number)
         sh(["ip", "-n", self.controller, "link", "del", f"v{number}"])
         sh(["ip", "netns", "del", self.name(number)])
 
@@ -133,18 +141,54 @@ class Network:
         if port is not None:
             script += (
                 "table inet refusing { chain c { type filter hook input priority 0; "
-                f"tcp dport {port} reject with tcp reset; }} }}\n"
+                f"tcp dport {port} reject with tcp reset\n}}\n}}\n"
             )
         sh(in_netns(self.name(number), [*_NFT, "-f", "-"]), stdin=script)
+
+    def slow(self, number: int, delay_s: float, jitter_s: float) -> None:
+        """Put a relay between the host's cable and the bridge: that delay each way.
+
+        Filters for packets leaving the host (`filter_out`) are passed by meanwhile.
+        """
+        self.fast(number)
+        cables = (
+            f"link add d{number} type veth peer name e{number}\n"
+            f"link set v{number} nomaster arp off\n"
+            f"link set d{number} up arp off\n"
+            f"link set e{number} up master br0\n"
+        )
+        sh(["ip", "-n", self.controller, "-batch", "-"], stdin=cables)
+        with inside(self.controller):
+            no_offload(f"e{number}")
+        with inside(self.name(number)):
+            no_offload("eth0")
+        argv = [sys.executable, str(RELAY), f"v{number}", f"d{number}", str(delay_s), str(jitter_s)]
+        process = subprocess.Popen(
+            in_netns(self.controller, argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._relays[number] = process
+        assert process.stdout
+        if process.stdout.readline() != b"ready\n":
+            raise LabError(f"relay of host {number}: exit {process.wait()}")
+
+    def fast(self, number: int) -> None:
+        """Remove the relay, if there is one."""
+        process = self._relays.pop(number, None)
+        if process is None:
+            return
+        process.kill()
+        process.communicate()
+        cables = f"link del d{number}\nlink set v{number} master br0\n"
+        sh(["ip", "-n", self.controller, "-batch", "-"], stdin=cables)
 
     @staticmethod
     def _filter(netns: str, table: str, device: str, rules: Sequence[str]) -> None:
         script = f"table netdev {table}\ndelete table netdev {table}\n"
         if rules:
-            body = "; ".join(rules)
+            body = "\n".join(rules)
             script += (
                 f"table netdev {table} {{ chain c {{ "
-                f'type filter hook ingress device "{device}" priority 0; {body}; }} }}\n'
+                f'type filter hook ingress device "{device}" priority 0; {body}\n}}\n}}\n'
             )
         sh(in_netns(netns, [*_NFT, "-f", "-"]), stdin=script)
 
