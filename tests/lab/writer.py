@@ -76,6 +76,7 @@ class Writer:
         self._read_to = 0
         self._acks: list[Ack] = []
         self._ends: list[Ended] = []
+        self._told: set[int] = set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -175,6 +176,12 @@ class Writer:
         claimed = self.acknowledged_ids()
         rows = connection.execute(f"select id from {TABLE} where run = {self.run}".encode())
         return tuple(sorted(claimed - {int(str(row[0])) for row in rows}))
+
+    def newly_lost(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[int, ...]:
+        """Like `lost`, without what was already told."""
+        found = tuple(sorted(set(self.lost(connection)) - self._told))
+        self._told.update(found)
+        return found
 
     def writers_at_once(self, since: float = 0.0) -> tuple[tuple[Ack, Ack], ...]:
         """Pairs of neighbouring acknowledgements that show a node acknowledging after another had taken over.
