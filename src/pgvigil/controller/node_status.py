@@ -63,9 +63,10 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
     view = scene.view.nodes.get(node.name) or NodeView(node.name, Unseen(node.name))
     last = view.answer or view.last
     role = last.role if last else None
-    standby = role if isinstance(role, Standby) else None
-    upstream, sender, slot = _upstream_end(scene, node, standby)
-    received, replayed = _lag(scene, standby)
+    receiver = view.standby.receiver if view.standby else None
+    upstream, sender = (None, None) if view.primary else _upstream_end(scene, node, receiver)
+    slot = _slot(scene, node, upstream, receiver)
+    received, replayed = _lag(scene, view.standby)
     return NodeStatus(
         name=node.name,
         host=node.host,
@@ -80,11 +81,11 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         lsn=str(_position(role)) if role else None,
         lag_bytes=received,
         replay_lag_bytes=replayed,
-        lag_s=_lag_s(replayed, sender) if view.answer else None,
+        lag_s=_lag_s(replayed, sender),
         upstream=upstream,
         sync_state=sender.sync_state if sender else None,
         sender=_sender_status(upstream or "", sender) if sender else None,
-        receiver=_receiver_status(standby.receiver) if standby and standby.receiver else None,
+        receiver=_receiver_status(receiver) if receiver else None,
         slot=SlotStatus(name=slot.name, active=slot.active, wal_status=slot.wal_status) if slot else None,
         priority=node.priority,
         location=node.location,
@@ -207,20 +208,18 @@ def _lag_s(replay_lag: int | None, sender: Sender | None) -> float | None:
 
 
 def _upstream_end(
-    scene: Scene, node: NodeSpec, standby: Standby | None
-) -> tuple[str | None, Sender | None, Slot | None]:
-    """The name of a standby's upstream, and the sender and slot that serve it there."""
-    if standby is None or standby.receiver is None:
-        return None, None, None
-    receiver = standby.receiver
-    upstream = next((n for n in scene.spec.nodes if _is_at(n, receiver)), None)
-    if upstream is None:
-        return f"{receiver.host}:{receiver.port}", None, None
-    view = scene.view.nodes.get(upstream.name)
-    if view is None or view.answer is None:
-        return upstream.name, None, None
-    slots = (slot for slot in view.answer.facts.slots if slot.name == receiver.slot)
-    return upstream.name, _sender_of(scene.spec, node, view.answer.senders), next(slots, None)
+    scene: Scene, node: NodeSpec, receiver: Receiver | None
+) -> tuple[str | None, Sender | None]:
+    """The name of a standby's upstream and the sender there, from whichever end can be seen."""
+    if receiver is not None:
+        upstream = next((other for other in scene.spec.nodes if _is_at(other, receiver)), None)
+        if upstream is None:
+            return f"{receiver.host}:{receiver.port}", None
+        return upstream.name, _sender_of(scene, node, upstream.name)
+    for other in scene.spec.others(node.name):
+        if sender := _sender_of(scene, node, other.name):
+            return other.name, sender
+    return None, None
 
 
 def _is_at(node: NodeSpec, receiver: Receiver) -> bool:
@@ -228,14 +227,23 @@ def _is_at(node: NodeSpec, receiver: Receiver) -> bool:
     return receiver.host in addresses and receiver.port == node.port
 
 
-def _sender_of(spec: ClusterSpec, node: NodeSpec, senders: tuple[Sender, ...]) -> Sender | None:
+def _sender_of(scene: Scene, node: NodeSpec, upstream: NodeName) -> Sender | None:
     """By name; else by address, when the address can only mean this node."""
+    there = scene.view.nodes.get(upstream)
+    senders = there.answer.senders if there and there.answer else ()
     names = {node.name, slot_name(node.name)}
     if named := [sender for sender in senders if sender.application_name in names]:
         return named[0]
-    if any(other.host == node.host for other in spec.others(node.name)):
+    if any(other.host == node.host for other in scene.spec.others(node.name)):
         return None
     return next((sender for sender in senders if sender.address == node.host), None)
+
+
+def _slot(scene: Scene, node: NodeSpec, upstream: str | None, receiver: Receiver | None) -> Slot | None:
+    there = scene.view.nodes.get(NodeName(upstream)) if upstream else None
+    name = receiver.slot if receiver else slot_name(node.name)
+    slots = there.answer.facts.slots if there and there.answer else ()
+    return next((slot for slot in slots if slot.name == name), None)
 
 
 def _sender_status(upstream: str, sender: Sender) -> SenderStatus:

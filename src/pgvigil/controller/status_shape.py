@@ -97,7 +97,7 @@ class SlotStatus(TypedDict):
 
 
 class NodeStatus(TypedDict):
-    """One node. Figures of a silent node are its last ones; `last_seen_s` tells how old they are."""
+    """One node. Timeline, LSN and version of a silent node are its last ones, as old as `last_seen_s`."""
 
     name: str
     host: str

@@ -25,6 +25,7 @@ from tests.builders import (
     lagging,
     on_host,
     refuses,
+    said,
     silent,
     vanished,
 )
@@ -125,9 +126,14 @@ def test_a_cascaded_standby_names_the_standby_it_streams_from() -> None:
     assert (row["upstream"], row["sender"]["application_name"]) == ("pg2", "pg3")
 
 
-def test_a_standby_without_receiver_has_no_upstream() -> None:
-    row = node(shown(in_role(C, "pg2", receiver=None)), "pg2")
+def test_a_standby_that_neither_end_knows_has_no_upstream() -> None:
+    row = node(shown(said(in_role(C, "pg2", receiver=None), "pg1", senders=())), "pg2")
     assert (row["upstream"], row["sync_state"], row["receiver"]) == (None, None, None)
+
+
+def test_a_standby_that_we_cannot_reach_is_still_told_from_its_upstream() -> None:
+    row = node(shown(vanished(C, "pg2")), "pg2")
+    assert (row["state"], row["upstream"], row["sync_state"]) == ("? unreachable", "pg1", "async")
 
 
 def test_no_password_is_shown() -> None:

@@ -1,0 +1,247 @@
+"""What `status` prints: a cluster as a table, with what was found and decided under it.
+
+Every function makes a rich renderable from the JSON of `controller.status_shape`.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pgvigil.cli.tables import Column, Shape, fitting_table
+from pgvigil.cli.theme import (
+    BAD,
+    DIM,
+    GOOD,
+    HEALTH,
+    NOTE,
+    STRONG,
+    WARN,
+    bytes_text,
+    local_time,
+    seconds_text,
+    sign,
+    state_style,
+    symbols,
+)
+
+DUE_NOW_S: Final = 0.05
+"""Below this many seconds a verdict is due now."""
+
+
+def _state(node: Shape) -> Text:
+    return Text(node["state"], style=state_style(node["state"]))
+
+
+def _name(node: Shape) -> Text:
+    return Text(node["name"], style=STRONG if node["role"] == "primary" else "")
+
+
+def _lag(node: Shape) -> Text:
+    lag = node["lag_bytes"]
+    if lag is None or node["role"] != "standby":
+        return Text("")
+    if lag == 0 and not node["lag_s"]:
+        return Text("0 B", style=DIM)
+    behind = f", {seconds_text(node['lag_s'])}" if node["lag_s"] and node["lag_s"] >= 0.1 else ""
+    return Text(bytes_text(lag) + behind, style=WARN if lag >= 16 * 1024 * 1024 else "")
+
+
+def _upstream(node: Shape) -> Text:
+    if node["upstream"]:
+        return Text(node["upstream"])
+    return Text("none", style=WARN) if node["role"] == "standby" else Text("")
+
+
+def _seen(node: Shape) -> Text:
+    seen = node["last_seen_s"]
+    if seen is None:
+        return Text("never", style=DIM)
+    return Text(f"{seconds_text(seen)} ago", style=DIM if node["role"] != "unknown" else WARN)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+COLUMNS: Final = (
+    Column("Node", _name),
+    Column("Role", lambda n: Text(n["role"], style=STRONG if n["role"] == "primary" else "")),
+    Column("State", _state),
+    Column("Upstream", _upstream),
+    Column("Sync", lambda n: _text(n["sync_state"]), drop=4),
+    Column("Lag", _lag, justify="right"),
+    Column("TL", lambda n: _text(n["timeline"]), justify="right"),
+    Column("LSN", lambda n: _text(n["lsn"]), drop=5, justify="right"),
+    Column("Prio", lambda n: _text(n["priority"]), drop=3, justify="right"),
+    Column("Location", lambda n: n["location"], drop=2),
+    Column("Address", lambda n: f"{n['host']}:{n['port']}", drop=6),
+    Column("Access", lambda n: n["connection"], drop=7),
+    Column("Reported", lambda n: n["reported_state"], drop=8),
+    Column("Goal", lambda n: n["goal_state"], drop=8),
+    Column("Seen", _seen, drop=9),
+    Column("Connection string", lambda n: n["conninfo"], drop=10, folds=True),
+)
+
+
+def clusters_view(console: Console, clusters: list[Shape], *, wide: bool = False) -> RenderableType:
+    """All clusters, one below the other."""
+    parts: list[RenderableType] = []
+    for cluster in clusters:
+        if parts:
+            parts.append(Text(""))
+        parts.append(cluster_view(console, cluster, wide=wide))
+    return Group(*parts)
+
+
+def cluster_view(console: Console, cluster: Shape, *, wide: bool = False) -> RenderableType:
+    """Headline, table, notes on nodes, findings and decision."""
+    table = fitting_table(console, COLUMNS, cluster["nodes"], wide=wide)
+    notes = list(_notes(console, cluster))
+    below = [Text(""), *notes] if notes else []
+    return Group(headline(console, cluster), Text(""), Padding(table, (0, 0, 0, 1), expand=False), *below)
+
+
+def headline(console: Console, cluster: Shape) -> Text:
+    """The cluster in one line."""
+    dot = f" {symbols(console).note} "
+    health = cluster["health"]
+    line = Text.assemble((cluster["cluster"], STRONG), "  ", sign(console, HEALTH, health), " ")
+    line.append(health, style=HEALTH.get(health, ("", ""))[1])
+    facts = [f"primary {cluster['primary'] or 'unknown'}"]
+    if cluster["generation"]:
+        facts.append(f"generation {cluster['generation']}")
+    else:
+        facts.append("not managed yet")
+    if cluster["phase"] != "stable":
+        facts.append(cluster["phase"])
+    facts.append(cluster["protection"])
+    line.append("  " + dot.join(facts), style=DIM)
+    if cluster["paused"]:
+        until = f" until {local_time(cluster['paused_until'])}" if cluster["paused_until"] else ""
+        line.append(f"{dot}paused{until}", style=WARN)
+    elif not cluster["automatic"]:
+        line.append(f"{dot}automatic failover is off", style=WARN)
+    return line
+
+
+def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
+    found = {finding["node"] for finding in cluster["findings"]}
+    for node in cluster["nodes"]:
+        if node["progress"]:
+            yield _note(symbols(console).busy, NOTE, node["name"], node["progress"])
+        elif node["detail"] and node["name"] not in found:
+            yield _note(symbols(console).warn, WARN, node["name"], node["detail"])
+        if node["clock_skew_s"] and abs(node["clock_skew_s"]) >= 5:
+            yield _note(
+                symbols(console).warn, WARN, node["name"], f"its clock is {node['clock_skew_s']:+.0f} s off"
+            )
+    for finding in cluster["findings"]:
+        yield finding_view(console, finding)
+    for warning in cluster["warnings"]:
+        yield _note(symbols(console).warn, WARN, "warning", warning)
+    yield from _decision(console, cluster)
+
+
+def _note(symbol: str, style: str, title: str, text: str) -> RenderableType:
+    return _hanging(Text.assemble(" ", (symbol, style)), Text.assemble((title, STRONG), "  ", text))
+
+
+def _hanging(mark: Text, body: RenderableType) -> RenderableType:
+    """A mark with a body beside it that wraps under itself."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row(mark, body)
+    return grid
+
+
+def finding_view(console: Console, finding: Shape) -> RenderableType:
+    """A problem with the sentences that prove it."""
+    signs = symbols(console)
+    mark, style = {"now": (signs.bad, BAD), "waiting": (signs.busy, WARN)}.get(
+        finding["urgency"], (signs.warn, WARN)
+    )
+    title = Text(finding["problem"].replace("_", " "), style=STRONG)
+    if finding["node"]:
+        title.append(f"  {finding['node']}")
+    if finding["due_s"] is not None:
+        due = (
+            f"verdict in {seconds_text(finding['due_s'])}" if finding["due_s"] > DUE_NOW_S else "verdict due"
+        )
+        title.append(f"  {due}", style=WARN)
+    evidence = [_hanging(Text(signs.note, style=DIM), Text(line)) for line in finding["evidence"]]
+    return _hanging(Text.assemble(" ", (mark, style)), Group(title, *evidence))
+
+
+def _decision(console: Console, cluster: Shape) -> Iterator[RenderableType]:
+    decision, signs = cluster["decision"], symbols(console)
+    if decision["kind"] == "hold":
+        title = Text.assemble(("held  ", STRONG), decision["reason"])
+        if decision["until_s"] is not None:
+            title.append(f"  (for {seconds_text(decision['until_s'])} at most)", style=DIM)
+        hint = [Text.assemble(("HINT:  ", NOTE), decision["hint"])] if decision["hint"] else []
+        yield _hanging(Text.assemble(" ", (signs.held, WARN)), Group(title, *hint))
+    elif decision["kind"] == "act":
+        title = Text.assemble(("acting  ", STRONG), decision["reason"])
+        yield _hanging(
+            Text.assemble(" ", (signs.busy, NOTE)), Group(title, *_steps(console, decision["steps"]))
+        )
+    if cluster["repairs"]:
+        title = Text("repairs", style=STRONG)
+        yield _hanging(
+            Text.assemble(" ", (signs.busy, NOTE)), Group(title, *_steps(console, cluster["repairs"]))
+        )
+
+
+def _steps(console: Console, steps: list[str]) -> list[RenderableType]:
+    return [_hanging(Text(symbols(console).arrow, style=DIM), Text(step)) for step in steps]
+
+
+def replication_view(console: Console, cluster: Shape) -> RenderableType:
+    """Both ends of every standby's replication side by side: the upstream's sender, its own receiver."""
+    standbys = [node for node in cluster["nodes"] if node["role"] != "primary"]
+    table = fitting_table(console, ENDS, standbys)
+    return Group(headline(console, cluster), Text(""), Padding(table, (0, 0, 0, 1), expand=False))
+
+
+def _end(end: Shape | None, key: str) -> Text:
+    """What one end says; missing ends and other states than streaming stand out."""
+    said = end[key] if end else "none"
+    return Text(said, style=GOOD if said == "streaming" else WARN)
+
+
+def _slot(node: Shape) -> Text:
+    slot = node["slot"]
+    if slot is None:
+        return Text("none", style=DIM)
+    safe = slot["wal_status"] in ("reserved", "extended")
+    return Text(slot["name"]) if safe else Text(f"{slot['name']}: {slot['wal_status']}", style=BAD)
+
+
+def _bytes(size: int | None) -> str:
+    return "" if size is None else bytes_text(size)
+
+
+def _heard(node: Shape) -> str:
+    silent = node["receiver"]["silent_s"] if node["receiver"] else None
+    return "" if silent is None else f"{seconds_text(silent)} ago"
+
+
+ENDS: Final = (
+    Column("Standby", _name),
+    Column("Upstream", _upstream),
+    Column("Sender", lambda n: _end(n["sender"], "state")),
+    Column("Receiver", lambda n: _end(n["receiver"], "status")),
+    Column("Sync", lambda n: _text(n["sync_state"])),
+    Column("To receive", lambda n: _bytes(n["lag_bytes"]), justify="right"),
+    Column("To replay", lambda n: _bytes(n["replay_lag_bytes"]), justify="right"),
+    Column("Delay", lambda n: "" if n["lag_s"] is None else seconds_text(n["lag_s"]), justify="right"),
+    Column("Slot", _slot, drop=2),
+    Column("Heard", _heard, drop=3, justify="right"),
+    Column("Sent", lambda n: n["sender"]["sent_lsn"] or "" if n["sender"] else "", drop=4, justify="right"),
+    Column("Got", lambda n: n["lsn"] or "", drop=4, justify="right"),
+)
