@@ -22,7 +22,7 @@ test: majors  ## Run all tests that need no root.
 	$(BIN)/pytest -m "not faults" $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
-	$(BIN)/pytest -m faults tests/faults $(ARGS)
+	$(BIN)/pytest -m faults $(ARGS)
 
 lint: lint-style lint-format lint-types lint-imports lint-house  ## Check style, types, import contracts and house rules (make -k lint shows all faults).
 lint-style: setup
