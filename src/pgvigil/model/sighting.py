@@ -215,6 +215,8 @@ class HostAnswer:
     """Read only while no postmaster runs."""
     marker: str = ""
     """What pgvigil noted in the data directory about an unfinished rebuild; empty: nothing."""
+    bin_dir: str = ""
+    """Where the running postmaster's program lies; empty: not asked or not running."""
     wal_free_bytes: int | None = None
     clock_s: float | None = None
     """The host's wall clock, seconds since 1970."""

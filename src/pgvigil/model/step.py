@@ -39,14 +39,6 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceByCommand:
-    """Run the user's fence command against the old primary."""
-
-    node: NodeName
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
 class Cut:
     """End a standby's replication, so that it acknowledges nothing more."""
 
@@ -127,19 +119,7 @@ class DropSlots:
     generation: Generation
 
 
-Step = (
-    Fence
-    | FenceByCommand
-    | Cut
-    | Rescue
-    | Promote
-    | Follow
-    | Checkpoint
-    | Stop
-    | StartPrimary
-    | Rebuild
-    | DropSlots
-)
+Step = Fence | Cut | Rescue | Promote | Follow | Checkpoint | Stop | StartPrimary | Rebuild | DropSlots
 
 
 def step_node(step: Step) -> NodeName:
@@ -152,8 +132,6 @@ def sentence(step: Step) -> str:
     match step:
         case Fence(node, _, mode):
             return f"stop PostgreSQL on {node} ({mode}) and see to it that it can only return as a standby"
-        case FenceByCommand(node):
-            return f"run the fence command against {node}"
         case Cut(node):
             return f"cut {node} from the old primary"
         case Rescue(source, target):

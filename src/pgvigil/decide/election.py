@@ -1,0 +1,97 @@
+"""Who becomes primary: the furthest eligible standby, then the user's wishes. And why not the others."""
+
+from dataclasses import dataclass
+
+from pgvigil.decide.situation import Situation, is_cut, is_down
+from pgvigil.model.sighting import NodeView, Standby
+from pgvigil.model.units import Lsn, NodeName, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """The outcome. `chosen` None: nobody is fit; `rejected` says why, node by node."""
+
+    chosen: NodeName | None
+    at: Lsn = Lsn(0)
+    rejected: tuple[str, ...] = ()
+
+
+def elect(
+    situation: Situation, *, wanted: NodeName | None = None, cut_only: bool = False, any_lag: bool = False
+) -> Election:
+    """Choose among the nodes that answer in recovery (SAFETY §4.5). Pure.
+
+    `wanted`: only that one. `cut_only`: only those already cut from the old primary. `any_lag`: an
+    operator accepts loss of data.
+    """
+    rejected: list[str] = []
+    fit: list[tuple[tuple[object, ...], NodeName, Lsn]] = []
+    for node in situation.view.nodes.values():
+        reason = unfit(situation, node, any_lag=any_lag)
+        if not reason and wanted not in (None, node.name):
+            reason = f"{wanted} is wanted"
+        if not reason and cut_only and not is_cut(node):
+            reason = "not cut from the old primary yet"
+        if reason:
+            rejected.append(f"{node.name}: {reason}")
+            continue
+        role = node.standby
+        assert role is not None
+        fit.append((_rank(situation, node, role), node.name, role.furthest))
+    if not fit:
+        return Election(None, rejected=tuple(rejected))
+    _, name, at = min(fit)
+    return Election(name, at, tuple(rejected))
+
+
+def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str:
+    """Why this node cannot be promoted now; empty if it can."""
+    record, role = situation.record, node.standby
+    if node.primary:
+        return "it is a primary already"
+    if role is None or node.answer is None:
+        return "it does not answer"
+    if not situation.spec.node(node.name).may_be_primary():
+        return "it may never be promoted (never_promote, or priority 0)"
+    if role.timeline < record.timeline or (node.name in record.deposed and role.timeline != record.timeline):
+        return f"it is on timeline {role.timeline}, the cluster on {record.timeline}"
+    if node.answer.facts.settings.get("recovery_min_apply_delay", "0") not in ("0", "0ms", ""):
+        return "it replays with a delay (recovery_min_apply_delay)"
+    behind = _known_end(situation, role.timeline) - role.furthest
+    if not any_lag and behind > _lag_allowed(situation):
+        return f"it is {behind} bytes behind, more than max_lag"
+    return ""
+
+
+def rescuable(situation: Situation) -> bool:
+    """Whether the old primary's host can hand over the WAL that was never sent (SAFETY §4.4)."""
+    return any(
+        is_down(situation.view.node(name)) is not None
+        for name in {situation.record.primary, *situation.record.deposed}
+        if name in situation.view.nodes
+    )
+
+
+def _lag_allowed(situation: Situation) -> int:
+    policy = situation.spec.failover
+    if rescuable(situation):
+        return max(policy.max_lag_bytes, policy.rescue_max_bytes)
+    return policy.max_lag_bytes
+
+
+def _known_end(situation: Situation, timeline: Timeline) -> int:
+    """The furthest position known of the cluster: the primary's last one, or any standby's."""
+    ends = [node.standby.furthest for node in situation.standbys() if node.standby]
+    if timeline == situation.record.timeline:
+        ends.append(situation.record.primary_lsn)
+        last = situation.primary.last
+        if last and not isinstance(last.role, Standby) and last.role.timeline == timeline:
+            ends.append(last.role.flushed)
+    return max(ends, default=Lsn(0))
+
+
+def _rank(situation: Situation, node: NodeView, role: Standby) -> tuple[object, ...]:
+    """Smaller is better: newest timeline, furthest, highest priority, same location, name."""
+    spec = situation.spec.node(node.name)
+    here = situation.spec.node(situation.record.primary).location
+    return (-role.timeline, -int(role.furthest), -spec.priority, spec.location != here, node.name)

@@ -1,0 +1,224 @@
+"""Diagnosis, record and command → one decision about the primary, and repairs beside it. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from pgvigil.decide import failover, repair, switchover
+from pgvigil.decide.election import elect
+from pgvigil.decide.situation import Situation
+from pgvigil.errors import Unsafe, UsageError
+from pgvigil.model.command import (
+    Command,
+    Failover,
+    Pause,
+    PromoteNode,
+    Refused,
+    Rejoin,
+    Repoint,
+    Resume,
+    Switchover,
+)
+from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
+from pgvigil.model.record import ClusterRecord, Origin, Phase
+from pgvigil.model.sighting import ClusterView
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.step import Act, Decision, Hold, Plan, Rest, Stage, Step
+from pgvigil.model.units import Generation
+
+Reaction = Callable[[Situation, Finding], Decision]
+
+
+def _hold(hint: str) -> Reaction:
+    def reaction(_: Situation, finding: Finding) -> Decision:
+        where = f" ({finding.node})" if finding.node else ""
+        reason = finding.problem.value.replace("_", " ") + where
+        return Hold(finding.problem.value, reason, hint, finding.due, finding.evidence)
+
+    return reaction
+
+
+def _adopt(situation: Situation, finding: Finding) -> Decision:
+    """A human promoted another node while ours does not run: that one is the primary now."""
+    assert finding.node is not None
+    role = situation.view.node(finding.node).primary
+    assert role is not None
+    record = situation.record
+    adopted = record.moved(
+        Phase.STABLE,
+        generation=record.next_generation(),
+        primary=finding.node,
+        timeline=role.timeline,
+        origin=Origin.ADOPTED,
+        since=situation.wall,
+        deposed=(record.deposed | {record.primary}) - {finding.node},
+    )
+    return Act(
+        "adopted",
+        f"{finding.node} was promoted by hand; it is the primary now",
+        adopted,
+        (),
+        finding.evidence,
+    )
+
+
+REACTIONS: Final[Mapping[Problem, Reaction]] = {
+    Problem.PRIMARY_REPLACED: _adopt,
+    Problem.PRIMARY_CRASHED: failover.begin,
+    Problem.PRIMARY_HUNG: failover.begin,
+    Problem.PRIMARY_LOST: failover.begin,
+    Problem.PRIMARY_STOPPED: failover.begin,
+    Problem.PRIMARY_RESTARTING: _hold("it may be back in a moment"),
+    Problem.CONTROLLER_ISOLATED: _hold("look at this controller's own network"),
+    Problem.CONTROLLER_LATE: _hold("this controller's machine is overloaded"),
+    Problem.PRIMARY_LOCKED_OUT: _hold("repair the login (password, pg_hba.conf): pgvigil check"),
+    Problem.PRIMARY_OVERLOADED: _hold("look at its sessions and load; it is never failed over for that"),
+    Problem.PRIMARY_UNSEEN: _hold("if it is really gone: pgvigil failover --force"),
+    Problem.SYSTEM_FOREIGN: _hold("this node belongs to another cluster: correct the configuration"),
+    Problem.PRIMARY_UNKNOWN: _hold("leave exactly one primary running; pgvigil takes it from there"),
+}
+"""What follows from a problem of the primary. Problems of other nodes are repaired in `decide.repair`."""
+
+PHASES: Final[Mapping[Phase, Callable[[Situation], Decision]]] = {
+    Phase.FENCING: failover.fencing,
+    Phase.PROMOTING: failover.promoting,
+    Phase.RESTARTING: failover.restarting,
+    Phase.SWITCHING: switchover.switching,
+}
+"""A change that has begun is finished, or undone, before anything else is looked at."""
+
+
+def first_record(spec: ClusterSpec, view: ClusterView, diagnosis: Diagnosis) -> ClusterRecord | Hold:
+    """Take over a running cluster: exactly one primary must answer (SAFETY §2, last row)."""
+    if finding := diagnosis.find(Problem.PRIMARY_UNKNOWN):
+        hint = "leave exactly one primary running; pgvigil takes it from there"
+        return Hold(
+            "primary_unknown", "it is not clear which node is the primary", hint, None, finding.evidence
+        )
+    primary = view.primaries()[0]
+    assert primary.answer is not None
+    assert primary.primary is not None
+    return ClusterRecord(
+        cluster=spec.name,
+        generation=Generation(1),
+        phase=Phase.STABLE,
+        primary=primary.name,
+        system_id=primary.answer.facts.system_id,
+        timeline=primary.primary.timeline,
+    )
+
+
+def decide(situation: Situation) -> Plan:
+    """What is to be done now. The same situation always gives the same plan."""
+    record = situation.record
+    if record.primary not in situation.view.nodes:
+        hint = "add it again, or remove the cluster from the state: see docs/operate/store.md"
+        return Plan(Hold("primary_not_configured", f"{record.primary} is not in the configuration", hint))
+    if record.phase is not Phase.STABLE:
+        return Plan(PHASES[record.phase](situation))
+    return Plan(_stable(situation), repair.repairs(situation))
+
+
+def _stable(situation: Situation) -> Decision:
+    primary = situation.primary.primary
+    if primary is not None:
+        return _serving(situation)
+    for finding in situation.diagnosis.findings:
+        reaction = REACTIONS.get(finding.problem)
+        if reaction and (
+            finding.urgency is not Urgency.WAITING or finding.problem is Problem.PRIMARY_RESTARTING
+        ):
+            return reaction(situation, finding)
+    waiting = [
+        f for f in situation.diagnosis.findings if f.urgency is Urgency.WAITING and f.problem in REACTIONS
+    ]
+    if waiting:
+        first = waiting[0]
+        reason = f"{first.problem.value.replace('_', ' ')} is not proved yet"
+        return Hold(first.problem.value, reason, "", first.due, first.evidence)
+    return Hold("primary_silent", f"{situation.record.primary} does not answer", "wait for evidence")
+
+
+def _serving(situation: Situation) -> Decision:
+    """The primary serves: strays are fenced, returned nodes struck from the list of the deposed."""
+    record = situation.record
+    for finding in situation.diagnosis.every(Problem.STALE_PRIMARY):
+        if record.is_paused(situation.wall):
+            return Hold("paused", f"{finding.node} is a second primary", "stop it by hand, or pgvigil resume")
+        if act := repair.stale_primary(situation, finding):
+            return act
+        hint = f"stop {finding.node} by hand now: it takes writes that will be lost"
+        return Hold("stale_primary", f"{finding.node} is a second primary and has no working shell", hint)
+    if changed := repair.rejoined(situation):
+        back = ", ".join(sorted(record.deposed - changed.deposed))
+        return Act("rejoined", f"{back} is a streaming standby again", changed)
+    assert situation.primary.primary is not None
+    if situation.primary.primary.timeline > record.timeline:
+        changed = replace(record, timeline=situation.primary.primary.timeline)
+        return Act("timeline", f"{record.primary} is on timeline {changed.timeline} now", changed)
+    return Rest()
+
+
+def order(situation: Situation, command: Command) -> Act | Step | Refused:
+    """An operator's command → what to do, or why not. Commands on single nodes give one step."""
+    record = situation.record
+    match command:
+        case Pause(until=until):
+            return Act(
+                "pause", "automatic actions are paused", replace(record, paused=True, paused_until=until)
+            )
+        case Resume():
+            return Act("resume", "automatic actions again", replace(record, paused=False, paused_until=None))
+        case _ if record.phase is not Phase.STABLE:
+            hint = "wait until it is finished: pgvigil status --watch"
+            return Refused(Unsafe(f"a change is under way ({record.phase})", hint=hint))
+        case Switchover():
+            return switchover.begin(situation, command)
+        case Failover():
+            return _failover(situation, command)
+        case Rejoin():
+            return repair.rejoin(situation, command)
+        case Repoint():
+            return repair.repoint(situation, command)
+        case PromoteNode(node=node):
+            return _promote_node(situation, node)
+
+
+def _failover(situation: Situation, command: Failover) -> Act | Refused:
+    record, spec = situation.record, situation.spec
+    if command.to is not None and command.to not in situation.view.nodes:
+        return Refused(UsageError(f"there is no node {command.to} in {spec.name}"))
+    if situation.primary.primary and not command.force:
+        hint = f"a planned change loses nothing: pgvigil switchover {spec.name}"
+        return Refused(Unsafe(f"the primary {record.primary} serves", hint=hint))
+    proven = any(
+        (finding := situation.diagnosis.find(problem)) and finding.urgency is Urgency.NOW
+        for problem in failover.VERDICTS
+    )
+    if not proven and not command.force:
+        detail = "; ".join(text for f in situation.diagnosis.findings for text in f.evidence)
+        hint = f"make sure that {record.primary} is off, then add --force"
+        return Refused(Unsafe(f"it is not proved that {record.primary} is gone", detail=detail, hint=hint))
+    election = elect(situation, wanted=command.to, any_lag=command.force)
+    if election.chosen is None:
+        return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
+    evidence = ("an operator asked for it", *(("loss of data was accepted",) if command.force else ()))
+    return failover.start(situation, "command", evidence, wanted=command.to, forced=command.force)
+
+
+def _promote_node(situation: Situation, node: str) -> Act | Refused:
+    """`promote` of one node is a failover to it, with all of a failover's conditions."""
+    view = next((view for view in situation.view.nodes.values() if view.name == node), None)
+    if view is None:
+        return Refused(UsageError(f"there is no node {node} in {situation.spec.name}"))
+    if view.standby is None:
+        detail = "it answers as a primary" if view.primary else "it does not answer"
+        return Refused(
+            Unsafe(f"{node} is not in recovery", detail=detail, hint="only a standby can be promoted")
+        )
+    return _failover(situation, Failover(view.name))
+
+
+def single_step(step: Step, reason: str) -> Act:
+    """An operator's step on one node as an act of its own."""
+    return Act("command", reason, None, (Stage((step,)),))

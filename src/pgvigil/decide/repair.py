@@ -1,0 +1,157 @@
+"""Bringing single nodes back in line while the primary serves: follow, rejoin, fence strays, tidy slots."""
+
+from dataclasses import replace
+
+from pgvigil.decide.situation import Situation, is_down, points_at
+from pgvigil.errors import Unsafe, UsageError
+from pgvigil.model.command import Refused, Rejoin, Repoint
+from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.record import ClusterRecord
+from pgvigil.model.sighting import HostAnswer, NodeView
+from pgvigil.model.spec import slot_name
+from pgvigil.model.step import Act, DropSlots, Fence, Follow, Rebuild, RebuildMethod, Stage, Step, StopMode
+from pgvigil.model.units import NodeName
+
+
+def stale_primary(situation: Situation, finding: Finding) -> Act | None:
+    """Fence a node that takes writes beside the primary; None: there is no shell to do it through."""
+    assert finding.node is not None
+    node = situation.view.node(finding.node)
+    if not isinstance(node.host, HostAnswer):
+        return None
+    record = situation.record
+    deposed = record.deposed | {finding.node}
+    fence = Stage((Fence(finding.node, record.generation, StopMode.FAST),))
+    changed = replace(record, deposed=deposed) if deposed != record.deposed else None
+    return Act(
+        "stale_primary", f"{finding.node} must not take writes: stop it", changed, (fence,), finding.evidence
+    )
+
+
+def rejoined(situation: Situation) -> ClusterRecord | None:
+    """The record without the deposed nodes that stream from the present timeline again; None: no change."""
+    record, primary = situation.record, situation.primary.primary
+    back = {
+        name
+        for name in record.deposed
+        if (node := situation.view.nodes.get(name)) and primary and _streams(node, primary.timeline)
+    }
+    return replace(record, deposed=record.deposed - back) if back else None
+
+
+def repairs(situation: Situation) -> tuple[Step, ...]:
+    """What single nodes need, one step a node; empty while the primary does not serve."""
+    if situation.primary.primary is None or situation.record.is_paused(situation.wall):
+        return ()
+    steps = (_repair(situation, node) for node in situation.view.nodes.values())
+    return tuple(step for step in steps if step is not None)
+
+
+def rejoin(situation: Situation, command: Rejoin) -> Step | Refused:
+    """The operator's `rejoin`, `clone` and `reinit`: refused for the primary, and for healthy standbys."""
+    name, record = command.node, situation.record
+    if name not in situation.view.nodes:
+        return Refused(UsageError(f"there is no node {name} in {situation.spec.name}"))
+    if name == record.primary:
+        hint = f"first make another node primary: pgvigil switchover {situation.spec.name}"
+        return Refused(Unsafe(f"{name} is the primary", hint=hint))
+    if situation.primary.primary is None:
+        return Refused(Unsafe(f"the primary {record.primary} does not answer", hint="see: pgvigil status"))
+    node = situation.view.node(name)
+    if not isinstance(node.host, HostAnswer):
+        hint = "pgvigil check says how to repair it"
+        return Refused(Unsafe(f"there is no working shell on {name}", hint=hint))
+    if _streams(node, situation.primary.primary.timeline) and not command.force:
+        hint = "nothing to do; --force rebuilds it all the same"
+        return Refused(Unsafe(f"{name} is a streaming standby of {record.primary} already", hint=hint))
+    return Rebuild(name, record.primary, record.generation, command.method)
+
+
+def repoint(situation: Situation, command: Repoint) -> Step | Refused:
+    """The operator's `follow`: only a running standby, never in a circle."""
+    for name in (command.node, command.upstream):
+        if name not in situation.view.nodes:
+            return Refused(UsageError(f"there is no node {name} in {situation.spec.name}"))
+    node, upstream = situation.view.node(command.node), situation.view.node(command.upstream)
+    if node.standby is None:
+        hint = f"a stopped node is brought back with: pgvigil rejoin {situation.spec.name} {command.node}"
+        return Refused(Unsafe(f"{command.node} is not a running standby", hint=hint))
+    if upstream.answer is None:
+        return Refused(Unsafe(f"{command.upstream} does not answer"))
+    if command.node == command.upstream or _below(situation, upstream, command.node):
+        return Refused(Unsafe(f"{command.upstream} streams from {command.node} itself"))
+    return Follow(command.node, command.upstream, situation.record.generation)
+
+
+def _repair(situation: Situation, node: NodeView) -> Step | None:
+    record = situation.record
+    if node.name == record.primary:
+        return _tidy(situation, node, {slot_name(node.name)})
+    if situation.diagnosis.find(Problem.SYSTEM_FOREIGN, node.name) or node.primary:
+        return None
+    auto = situation.spec.failover.auto_rejoin
+    unfinished = node.host_answer is not None and bool(node.host_answer.marker)
+    if is_down(node):
+        if auto and (node.name in record.deposed or unfinished):
+            return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
+        return None
+    finding = situation.diagnosis.find(Problem.STANDBY_DETACHED, node.name)
+    if finding and finding.urgency is Urgency.NOW:
+        return _reattach(situation, node)
+    if node.standby and node.standby.receiver:
+        used = {
+            slot_name(other.name)
+            for other in situation.spec.nodes
+            if not _fed_by(situation, other.name, node)
+        }
+        return _tidy(situation, node, used)
+    return None
+
+
+def _reattach(situation: Situation, node: NodeView) -> Step | None:
+    """Point it at the primary; when it is and still does not stream, look closer and rebuild."""
+    role, record = node.standby, situation.record
+    assert role is not None
+    if not points_at(role.conninfo, situation.spec.node(record.primary)):
+        return Follow(node.name, record.primary, record.generation)
+    if situation.spec.failover.auto_rejoin and isinstance(node.host, HostAnswer):
+        return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
+    return None
+
+
+def _tidy(situation: Situation, node: NodeView, unused: set[str]) -> Step | None:
+    """Our physical slots that nobody reads from this node: they would hold back its WAL for ever."""
+    if node.answer is None:
+        return None
+    slots = [s.name for s in node.answer.facts.slots if s.physical and not s.active and s.name in unused]
+    return DropSlots(node.name, tuple(sorted(slots)), situation.record.generation) if slots else None
+
+
+def _fed_by(situation: Situation, name: NodeName, upstream: NodeView) -> bool:
+    node = situation.view.nodes.get(name)
+    if node is None or node.last is None:
+        return False
+    conninfo = getattr(node.last.role, "conninfo", "")
+    return points_at(conninfo, situation.spec.node(upstream.name))
+
+
+def _below(situation: Situation, node: NodeView, ancestor: NodeName) -> bool:
+    """Whether `node` gets its WAL, directly or not, from `ancestor`."""
+    for _ in situation.spec.nodes:
+        role = node.standby
+        if role is None:
+            return False
+        upstream = next((n for n in situation.spec.nodes if points_at(role.conninfo, n)), None)
+        if upstream is None:
+            return False
+        if upstream.name == ancestor:
+            return True
+        node = situation.view.node(upstream.name)
+    return False
+
+
+def _streams(node: NodeView, timeline: int) -> bool:
+    role = node.standby
+    return bool(
+        role and role.receiver and role.receiver.status == "streaming" and role.receiver.timeline == timeline
+    )

@@ -1,0 +1,52 @@
+"""What we see may be our own trouble: then nothing is concluded from silence."""
+
+from pgvigil.judge.case import Case
+from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.sighting import HostAnswer, NoAnswer, NodeView, Silence, Unseen
+
+LATE_S = 0.5
+"""A loop that ran this late has counted its own slowness as somebody's silence."""
+
+
+def controller_isolated(case: Case) -> Finding | None:
+    """Our reference targets do not answer, or nothing at all does (SAFETY §2, row 9).
+
+    Only asked for while the primary is silent: an answering primary needs no proof of our network.
+    """
+    since = case.silent_since()
+    if since is None:
+        return None
+    references = case.view.references
+    if references.asked:
+        if references.at < since:
+            text = "our reference targets have not been asked since the silence began"
+            return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.WAITING)
+        if references.reached * 2 > references.asked:
+            return None
+        text = f"only {references.reached} of our {references.asked} reference targets answer"
+        return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.TELL)
+    if any(_speaks(node) for node in case.view.nodes.values()):
+        return None
+    text = "no node and no host answers; no reference target is configured to tell why"
+    return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.TELL)
+
+
+def _speaks(node: NodeView) -> bool:
+    """Whether anything came from that node or its host lately: a refusal is a sign of life too."""
+    match node.sql:
+        case NoAnswer(silence=Silence.REFUSED | Silence.CLOSED | Silence.MUTE):
+            return True
+        case NoAnswer(since=since):
+            return isinstance(node.host, HostAnswer) and node.host.at >= since
+        case Unseen():
+            return False
+        case _:
+            return True
+
+
+def controller_late(case: Case) -> Finding | None:
+    """Our own loop ran late: it distrusts itself before it accuses others."""
+    if case.view.late_s < LATE_S or case.silent_since() is None:
+        return None
+    text = f"our own loop ran {case.view.late_s:.1f} s late"
+    return Finding(Problem.CONTROLLER_LATE, None, (text,), Urgency.WAITING)

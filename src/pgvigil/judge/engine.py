@@ -1,0 +1,105 @@
+"""Runs the problems in their explicit order and settles conflicts between them.
+
+The table reads from top to bottom: what stands higher explains what stands lower. SAFETY §2 is its source.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pgvigil.judge.case import Case
+from pgvigil.judge.controller_unfit import controller_isolated, controller_late
+from pgvigil.judge.primary_crashed import primary_crashed
+from pgvigil.judge.primary_hung import primary_hung
+from pgvigil.judge.primary_lost import primary_lost
+from pgvigil.judge.primary_restarting import primary_restarting
+from pgvigil.judge.primary_unhealthy import primary_locked_out, primary_overloaded, primary_unseen
+from pgvigil.judge.stale_primary import stale_primaries
+from pgvigil.judge.standby import standby_problems
+from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
+from pgvigil.model.record import ClusterRecord
+from pgvigil.model.sighting import ClusterView, NodeView
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import SystemId
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One problem of the primary: what it needs to be true, and whether our own network must be proved."""
+
+    judge: Callable[[Case], Finding | None]
+    needs_network: bool = False
+
+
+PRIMARY_ROWS: Final = (
+    Row(primary_crashed),
+    Row(primary_hung),
+    Row(primary_restarting),
+    Row(primary_locked_out),
+    Row(primary_overloaded),
+    Row(primary_lost, needs_network=True),
+    Row(primary_unseen),
+)
+"""The first that applies explains the primary's silence. Only the loss of a whole host rests on silence
+alone, so only that one needs the proof that it is not we who are cut off."""
+
+
+def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Diagnosis:
+    """All that is wrong with a cluster, in the order of `Problem`. Pure."""
+    foreign = foreign_nodes(view, record.system_id)
+    view = _without(view, {finding.node for finding in foreign})
+    if record.primary not in view.nodes:
+        return Diagnosis(foreign)
+    case = Case(spec, record, view)
+    unfit = [finding for judge in (controller_isolated, controller_late) if (finding := judge(case))]
+    primary = _explain_primary(case, distrusted=bool(unfit))
+    findings = (*unfit, *foreign, *stale_primaries(case), *primary, *standby_problems(case))
+    order = {problem: place for place, problem in enumerate(Problem)}
+    return Diagnosis(tuple(sorted(findings, key=lambda finding: order[finding.problem])))
+
+
+def diagnose_unknown(view: ClusterView) -> Diagnosis:
+    """For a cluster without a record: whether exactly one primary answers, and nobody is a stranger."""
+    primaries = view.primaries()
+    if len(primaries) == 1:
+        answer = primaries[0].answer
+        return Diagnosis(foreign_nodes(view, answer.facts.system_id) if answer else ())
+    names = ", ".join(node.name for node in primaries) or "none"
+    texts = (f"nodes that take writes: {names}", f"nodes that answer: {_answering(view)}")
+    return Diagnosis((Finding(Problem.PRIMARY_UNKNOWN, None, texts, Urgency.TELL),))
+
+
+def foreign_nodes(view: ClusterView, system_id: SystemId) -> tuple[Finding, ...]:
+    """Nodes whose data comes from another `initdb`: never touched, never counted."""
+    return tuple(
+        Finding(
+            Problem.SYSTEM_FOREIGN,
+            node.name,
+            (f"its system identifier is {node.answer.facts.system_id}", f"the cluster's is {system_id}"),
+            Urgency.TELL,
+        )
+        for node in view.nodes.values()
+        if node.answer and node.answer.facts.system_id != system_id
+    )
+
+
+def _explain_primary(case: Case, *, distrusted: bool) -> Iterable[Finding]:
+    if case.primary.primary is not None:
+        return
+    for row in PRIMARY_ROWS:
+        if row.needs_network and distrusted:
+            continue
+        if finding := row.judge(case):
+            yield finding
+            return
+
+
+def _without(view: ClusterView, names: set[object]) -> ClusterView:
+    if not names:
+        return view
+    nodes: dict[object, NodeView] = {name: node for name, node in view.nodes.items() if name not in names}
+    return ClusterView(view.at, nodes, view.references, view.late_s)  # type: ignore[arg-type]
+
+
+def _answering(view: ClusterView) -> str:
+    return ", ".join(name for name, node in view.nodes.items() if node.answer) or "none"

@@ -1,0 +1,31 @@
+"""The primary's postmaster is there, but does not answer."""
+
+from pgvigil.judge.case import Case, fresh_host, hears_upstream
+from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.sighting import NoAnswer, Postmaster, Silence
+from pgvigil.model.units import Instant
+
+NOT_THERE = frozenset({Silence.REFUSED, Silence.CLOSED, Silence.NO_ADDRESS})
+
+
+def primary_hung(case: Case) -> Finding | None:
+    """TCP connects, nothing answers, its host says the postmaster is frozen, receivers are silent.
+
+    Verdict after `hung_after` of that; then it is killed before anybody is promoted (SAFETY §2, row 7).
+    """
+    primary, sql, since = case.primary, case.primary.sql, case.silent_since()
+    if since is None or not isinstance(sql, NoAnswer) or sql.silence in NOT_THERE:
+        return None
+    host = fresh_host(primary, since)
+    if host is None or host.postmaster is not Postmaster.FROZEN:
+        return None
+    silent_for = case.view.at - since
+    if any(s.standby and hears_upstream(s.standby.receiver, silent_for) for s in case.standbys()):
+        return None
+    due = Instant(since + case.spec.timings.hung_after.total_seconds())
+    evidence = (
+        f"it has not answered for {silent_for:.1f} s",
+        f"its host says the postmaster ({host.pid}) is there but stands still",
+    )
+    urgency = Urgency.NOW if case.view.at >= due else Urgency.WAITING
+    return Finding(Problem.PRIMARY_HUNG, primary.name, evidence, urgency, due)

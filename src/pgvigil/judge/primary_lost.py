@@ -1,0 +1,69 @@
+"""The primary's whole host is gone, for everybody who could see it."""
+
+from pgvigil.judge.case import Case, fresh_host, hears_upstream, lost_upstream, others_reach
+from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.sighting import HostSilent, NoAnswer, Silence
+from pgvigil.model.units import Instant, NodeName
+
+GONE = frozenset({Silence.OVERDUE, Silence.TIMED_OUT, Silence.MUTE})
+
+
+def primary_lost(case: Case) -> Finding | None:
+    """Neither we nor its shell nor any standby reaches it: verdict after `unreachable_after`.
+
+    At least one other vantage point must have tried since the silence began, and none may have got
+    through (SAFETY §2, rows 6 and 8). Where our own network cannot be proved, nothing is concluded.
+    """
+    primary, sql, since = case.primary, case.primary.sql, case.silent_since()
+    if since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
+        return None
+    if fresh_host(primary, since) or (isinstance(primary.host, HostSilent) and primary.host.refused):
+        return None
+    timings = case.spec.timings
+    wait = timings.unreachable_after
+    if sql.silence is Silence.MUTE:
+        wait = max(wait, timings.hung_after)
+    due = Instant(since + wait.total_seconds())
+    confirmed, contradicted = _vantage_points(case, since)
+    if contradicted:
+        return None
+    silent_for = case.view.at - since
+    evidence = (
+        f"it has not answered for {silent_for:.1f} s ({sql.silence})",
+        *_host(case, since),
+        *confirmed,
+    )
+    proven = confirmed and sql.silence is not Silence.OVERDUE and _host_asked(case, since)
+    if case.view.at < due:
+        return Finding(Problem.PRIMARY_LOST, primary.name, evidence, Urgency.WAITING, due)
+    return Finding(Problem.PRIMARY_LOST, primary.name, evidence) if proven else None
+
+
+def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeName]]:
+    """What other places say: sentences that confirm the loss, and the places that contradict it."""
+    through, blocked = others_reach(case.primary, since)
+    confirmed = [f"{name} cannot reach it either" for name in blocked]
+    contradicted = list(through)
+    silent_for = case.view.at - since
+    for standby in case.standbys():
+        role = standby.standby
+        if lost_upstream(standby, since):
+            confirmed.append(f"{standby.name} lost its upstream")
+        elif role and standby.name not in blocked and hears_upstream(role.receiver, silent_for):
+            contradicted.append(standby.name)
+    return confirmed, contradicted
+
+
+def _host_asked(case: Case, since: Instant) -> bool:
+    """Whether the host's shell, if there is one, was asked in vain since the silence began."""
+    host = case.primary.host
+    if case.spec.node(case.record.primary).shell is None:
+        return True
+    return isinstance(host, HostSilent) and host.at >= since
+
+
+def _host(case: Case, since: Instant) -> tuple[str, ...]:
+    host = case.primary.host
+    if isinstance(host, HostSilent) and host.at >= since:
+        return ("its host's shell does not answer",)
+    return ()

@@ -1,0 +1,45 @@
+"""The primary lives, or may live, in a way that must never lead to a failover by itself."""
+
+from pgvigil.judge.case import BUSY, COMING_OR_GOING, Case, fresh_host, others_reach
+from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.sighting import NoAnswer, Postmaster, Refusal
+
+
+def primary_overloaded(case: Case) -> Finding | None:
+    """Full or slow: people are told, nothing is done (SAFETY §2, row 2)."""
+    primary, sql = case.primary, case.primary.sql
+    match sql:
+        case Refusal(sqlstate=state, message=message) if state in BUSY:
+            evidence = (f"it says: {message or state}", "so its postmaster is alive")
+        case NoAnswer(since=since) if (host := fresh_host(primary, since)) and (
+            host.postmaster is Postmaster.RUNNING
+        ):
+            evidence = (
+                f"it does not answer us ({sql.silence}, {case.view.at - since:.1f} s)",
+                f"its host says the postmaster ({host.pid}) is alive",
+            )
+        case _:
+            return None
+    return Finding(Problem.PRIMARY_OVERLOADED, primary.name, evidence, Urgency.TELL)
+
+
+def primary_locked_out(case: Case) -> Finding | None:
+    """It does not let us in: a broken password or pg_hba.conf is never a reason to fail over."""
+    match case.primary.sql:
+        case Refusal(sqlstate=state, message=message) if state not in BUSY | COMING_OR_GOING:
+            evidence = (f"it says: {message or state} (SQLSTATE {state})", "so its postmaster is alive")
+            return Finding(Problem.PRIMARY_LOCKED_OUT, case.primary.name, evidence, Urgency.TELL)
+    return None
+
+
+def primary_unseen(case: Case) -> Finding | None:
+    """We cannot reach it, and nothing else explains that: others can, or nobody confirms (row 8)."""
+    primary, sql = case.primary, case.primary.sql
+    if not isinstance(sql, NoAnswer):
+        return None
+    through, blocked = others_reach(primary, sql.since)
+    seen_by = [f"{name} reaches it" for name in through]
+    evidence = (f"it has not answered us for {case.view.at - sql.since:.1f} s ({sql.silence})", *seen_by)
+    if not seen_by and not blocked:
+        evidence = (*evidence, "no other vantage point could confirm or deny that it is gone")
+    return Finding(Problem.PRIMARY_UNSEEN, primary.name, evidence, Urgency.TELL)

@@ -1,0 +1,124 @@
+"""Asks a node's host about its server process: slowly while all is well, at once and often when not."""
+
+import asyncio
+from collections.abc import Callable
+
+from pgvigil.model.record import Paths
+from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent, NoShell
+from pgvigil.model.spec import Timings
+from pgvigil.model.units import Instant
+from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused
+from pgvigil.ports.host import look_script, read_look
+
+CALM_S = 5.0
+TROUBLE_S = 0.2
+TROUBLE_LONG_S = 2.0
+TROUBLE_LONG_AFTER_S = 30.0
+SLOW_EVERY_S = 30.0
+
+
+class HostWatch:
+    """One node's host over its shell. `paths` tells where the data lies; it may become known later."""
+
+    def __init__(
+        self,
+        ports: NodePorts,
+        timings: Timings,
+        clock: Clock,
+        paths: Callable[[], Paths],
+        on_news: Callable[[], None],
+    ) -> None:
+        self._ports, self._timings, self._clock = ports, timings, clock
+        self._paths, self._on_news = paths, on_news
+        self.look: HostLook = NoShell()
+        self._troubled_since: Instant | None = None
+        self._slow_at = Instant(-SLOW_EVERY_S)
+        self._slow: HostAnswer | None = None
+        self._wake = asyncio.Event()
+        self._begun = 0
+        self._done = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Watch until cancelled. Returns at once if the node has no shell."""
+        if self._ports.shell is None:
+            return
+        while True:
+            self._wake.clear()
+            self._begun += 1
+            await self._once()
+            async with self._done:
+                self._done.notify_all()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._period_s())
+            except TimeoutError:
+                continue
+
+    def trouble(self, troubled: bool) -> None:
+        """SQL does not answer (any more), or does again: look at once and often, or slowly."""
+        if troubled and self._troubled_since is None:
+            self._troubled_since = self._clock.now()
+            self._wake.set()
+        elif not troubled:
+            self._troubled_since = None
+
+    @property
+    def troubled(self) -> bool:
+        """Whether SQL does not answer."""
+        return self._troubled_since is not None
+
+    def _period_s(self) -> float:
+        if self._troubled_since is None:
+            return CALM_S
+        long = self._clock.now() - self._troubled_since > TROUBLE_LONG_AFTER_S
+        return TROUBLE_LONG_S if long else TROUBLE_S
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    async def again(self) -> None:
+        """Look now, and return when a look that was begun after this call is complete."""
+        if self._ports.shell is None:
+            return
+        target = self._begun + 1
+        self._wake.set()
+        async with self._done:
+            await self._done.wait_for(lambda: self._begun >= target)
+
+    async def _once(self) -> None:
+        paths, shell, begun = self._paths(), self._ports.shell, self._clock.now()
+        if not paths.data_dir or shell is None:
+            return
+        slow = not self.troubled and begun - self._slow_at >= SLOW_EVERY_S
+        script = look_script(paths.data_dir, paths.bin_dir, slow=slow)
+        limit = min(self._timings.shell_timeout, self._timings.unreachable_after / 2).total_seconds()
+        try:
+            output = await shell.ask(script, within_s=limit if not slow else 2 * limit)
+            self._publish(self._read(output.text, begun, slow=slow))
+        except ShellRefused as refused:
+            self._silent(begun, str(refused), refused=True)
+        except (ShellLost, ValueError) as lost:
+            self._silent(begun, str(lost), refused=False)
+
+    def _read(self, text: str, at: Instant, *, slow: bool) -> HostAnswer:
+        answer = read_look(text, at)
+        if slow:
+            self._slow, self._slow_at = answer, at
+        return answer
+
+    def _silent(self, begun: Instant, detail: str, *, refused: bool) -> None:
+        since = self.look.since if isinstance(self.look, HostSilent) else begun
+        self._publish(HostSilent(self._clock.now(), since, refused, detail))
+
+    def _publish(self, look: HostLook) -> None:
+        changed = type(look) is not type(self.look) or getattr(look, "postmaster", None) != getattr(
+            self.look, "postmaster", None
+        )
+        self.look = look
+        if changed or self.troubled:
+            self._on_news()
+
+    @property
+    def slow(self) -> HostAnswer | None:
+        """The newest answer that also has disk space, clock and program directory."""
+        return self._slow

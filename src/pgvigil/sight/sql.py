@@ -1,0 +1,212 @@
+"""Keeps one session with a node and turns what it says, or its silence, into looks.
+
+The reaction to an end of the session does not wait for the next probe: the socket is watched. A probe
+that is late is not given up; new sessions are tried beside it, and the first of the two that answers wins.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from pgvigil.model.sighting import Answer, Facts, Farewell, NoAnswer, Refusal, Silence, SqlLook, Unseen
+from pgvigil.model.spec import Timings
+from pgvigil.model.units import Instant, SqlState
+from pgvigil.ports.contract import (
+    Clock,
+    NodePorts,
+    NoReply,
+    QueryFailed,
+    Rejected,
+    Row,
+    Session,
+    SessionEnded,
+)
+from pgvigil.sight import probe
+
+FACTS_EVERY_S = 10.0
+RETRY_S = 0.1
+"""Pause between attempts while a node is silent: a new primary or a returning node is seen soon."""
+RETRY_LONG_S = 1.0
+RETRY_LONG_AFTER_S = 30.0
+
+
+class SqlWatch:
+    """One node over SQL. `look` is the newest look; `on_news` is called whenever it has changed."""
+
+    def __init__(self, ports: NodePorts, timings: Timings, clock: Clock, on_news: Callable[[], None]) -> None:
+        self._ports, self._timings, self._clock, self._on_news = ports, timings, clock, on_news
+        self.look: SqlLook = Unseen(ports.spec.name)
+        self.last: Answer | None = None
+        self._facts: Facts | None = None
+        self._facts_at = Instant(0.0)
+        self._names: dict[int, tuple[str, str]] = {}
+        self._farewell: Farewell | None = None
+        self._wake = asyncio.Event()
+        self._begun = 0
+        self._done = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Watch until cancelled; the session is closed then."""
+        try:
+            while True:
+                self._wake.clear()
+                self._begun += 1
+                await self._once()
+                async with self._done:
+                    self._done.notify_all()
+                await self._pause()
+        finally:
+            self._ports.session.close()
+
+    async def again(self) -> None:
+        """Look now, and return when a look that was begun after this call is complete."""
+        target = self._begun + 1
+        self._wake.set()
+        async with self._done:
+            await self._done.wait_for(lambda: self._begun >= target)
+
+    def wake(self) -> None:
+        """Look now, without waiting for it."""
+        self._wake.set()
+
+    async def _once(self) -> None:
+        if not self._ports.session.is_open and not await self._reconnect(self._clock.now()):
+            return
+        await self._probe()
+
+    async def _pause(self) -> None:
+        """Until the next probe is due, the session ends, or somebody wants a look now."""
+        match self.look:
+            case Answer():
+                delay = self._timings.probe_interval.total_seconds()
+            case NoAnswer(since=since) | Refusal(since=since):
+                old = self._clock.now() - since > RETRY_LONG_AFTER_S
+                delay = RETRY_LONG_S if old else RETRY_S
+            case _:
+                delay = RETRY_S
+        woken = asyncio.ensure_future(self._wake.wait())
+        ended = asyncio.ensure_future(self._ports.session.ended()) if self._ports.session.is_open else None
+        waits: list[asyncio.Future[Any]] = [woken, ended] if ended else [woken]
+        try:
+            await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+            if ended is not None and ended.done():
+                self._end(ended.result())
+        finally:
+            for task in waits:
+                task.cancel()
+
+    def _end(self, farewell: Farewell) -> None:
+        self._farewell = farewell
+        self._publish_silence(Silence.CLOSED, self._clock.now())
+
+    async def _reconnect(self, begun: Instant) -> bool:
+        """One attempt at a new session; publishes why it failed."""
+        session = self._ports.new_session()
+        try:
+            await session.open(within_s=self._connect_s())
+        except NoReply as failure:
+            self._publish_silence(failure.silence, begun)
+            return False
+        except Rejected as failure:
+            self._publish_refusal(failure.sqlstate, failure.detail or failure.what)
+            return False
+        self._ports.session.close()
+        self._ports.session = session
+        self._facts = None
+        return True
+
+    def _connect_s(self) -> float:
+        """Short enough that an attempt ends well before silence becomes a verdict."""
+        timings = self._timings
+        return min(timings.connect_timeout, timings.unreachable_after / 2).total_seconds()
+
+    async def _probe(self) -> None:
+        begun, session = self._clock.now(), self._ports.session
+        asked = asyncio.ensure_future(self._ask(session))
+        try:
+            await asyncio.wait({asked}, timeout=self._timings.suspect_after.total_seconds())
+            while not asked.done():
+                self._publish_silence(Silence.OVERDUE, begun)
+                await self._try_beside(asked, begun)
+                if self._ports.session is not session:
+                    return
+        finally:
+            if not asked.done():
+                session.close()
+                asked.cancel()
+                with contextlib.suppress(asyncio.CancelledError, SessionEnded, NoReply):
+                    await asked
+        self._conclude(asked, begun)
+
+    async def _try_beside(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
+        """A new session beside the late probe, until one of them has an outcome."""
+        attempt = asyncio.ensure_future(self._reconnect(begun))
+        await asyncio.wait({asked, attempt}, return_when=asyncio.FIRST_COMPLETED)
+        if not attempt.done():
+            attempt.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await attempt
+            return
+        if not attempt.result():
+            await asyncio.wait({asked}, timeout=RETRY_S)
+
+    def _conclude(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
+        match asked.exception():
+            case None:
+                self._publish(asked.result())
+            case SessionEnded(farewell=farewell):
+                self._end(farewell)
+            case NoReply(silence=silence):
+                self._publish_silence(silence, begun)
+            case QueryFailed() as failure:
+                self._publish_refusal(failure.sqlstate, str(failure))
+            case failure:
+                raise failure
+
+    async def _ask(self, session: Session) -> Answer:
+        limit = self._timings.probe_timeout.total_seconds()
+        begun = self._clock.now()
+        if self._facts is None or begun - self._facts_at > FACTS_EVERY_S:
+            rows = await session.query(probe.FACTS, (probe.settings_argument(),), within_s=limit)
+            self._facts, self._facts_at = probe.read_facts(rows[0]), begun
+            begun = self._clock.now()
+        (row,) = await session.query(probe.PROBE, within_s=limit)
+        took = self._clock.now() - begun
+        await self._learn_names(session, row, limit)
+        return Answer(
+            node=self._ports.spec.name,
+            at=begun,
+            took_s=took,
+            role=probe.read_role(row),
+            facts=self._facts,
+            senders=probe.read_senders(row, self._names),
+        )
+
+    async def _learn_names(self, session: Session, row: Row, limit: float) -> None:
+        pids = probe.sender_pids(row)
+        if pids - self._names.keys():
+            rows = await session.query(probe.SENDER_NAMES, within_s=limit)
+            self._names = {
+                int(r["pid"] or 0): (r["application_name"] or "", r["client_addr"] or "") for r in rows
+            }
+
+    def forget_facts(self) -> None:
+        """Settings or slots were changed: ask again at the next look."""
+        self._facts_at = Instant(-FACTS_EVERY_S * 2)
+
+    def _publish_silence(self, silence: Silence, begun: Instant) -> None:
+        since = self.look.since if isinstance(self.look, NoAnswer) else begun
+        now = self._clock.now()
+        self._publish(NoAnswer(self._ports.spec.name, now, since, silence, self._farewell))
+
+    def _publish_refusal(self, sqlstate: SqlState, message: str) -> None:
+        look, now = self.look, self._clock.now()
+        since = look.since if isinstance(look, NoAnswer | Refusal) else now
+        self._publish(Refusal(self._ports.spec.name, now, since, sqlstate, message))
+
+    def _publish(self, look: SqlLook) -> None:
+        if isinstance(look, Answer):
+            self.last, self._farewell = look, None
+        self.look = look
+        self._on_news()

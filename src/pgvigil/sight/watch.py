@@ -1,0 +1,225 @@
+"""Watches a whole cluster: sessions, shells, witnesses and references, side by side into one view."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pgvigil.model.record import Paths
+from pgvigil.model.sighting import (
+    Answer,
+    ClusterView,
+    HostAnswer,
+    NoAnswer,
+    NodeView,
+    Reach,
+    References,
+    Standby,
+    Witness,
+)
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import Instant, NodeName
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, ShellLost, ShellRefused
+from pgvigil.ports.host import program, quoted
+from pgvigil.sight.shell import HostWatch
+from pgvigil.sight.sql import SqlWatch
+
+WITNESS_EVERY_S = 0.3
+REFERENCES_EVERY_S = 5.0
+LATE_MEMORY_S = 2.0
+LOOP_TICK_S = 0.1
+
+
+class ClusterWatch:
+    """All vantage points of one cluster. `news` is set whenever something was seen that may matter.
+
+    `suspect` names the node whose silence sets everybody to work: the primary of record.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        nodes: Mapping[NodeName, NodePorts],
+        pinger: Pinger,
+        clock: Clock,
+        paths: Callable[[NodeName], Paths],
+    ) -> None:
+        self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
+        self.news = asyncio.Event()
+        self.suspect: NodeName | None = None
+        self._sql = {
+            name: SqlWatch(ports, spec.timings, clock, self._sql_news(name)) for name, ports in nodes.items()
+        }
+        self._host = {
+            name: HostWatch(ports, spec.timings, clock, self._paths_of(name), self.news.set)
+            for name, ports in nodes.items()
+        }
+        self._receiver_lost: dict[NodeName, Instant] = {}
+        self._witnesses: dict[NodeName, dict[str, Witness]] = {}
+        self._references = References(Instant(0.0))
+        self._alarm = asyncio.Event()
+        self._late: list[tuple[Instant, float]] = []
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for sql in self._sql.values():
+                group.create_task(sql.run())
+            for host in self._host.values():
+                group.create_task(host.run())
+            group.create_task(self._watch_references())
+            group.create_task(self._ask_witnesses())
+            group.create_task(self._watch_own_loop())
+
+    def view(self) -> ClusterView:
+        """The newest looks at all nodes, side by side."""
+        now = self._clock.now()
+        late = max((late for at, late in self._late if now - at < LATE_MEMORY_S), default=0.0)
+        return ClusterView(now, {name: self._node_view(name) for name in self._nodes}, self._references, late)
+
+    async def look(self, *, within_s: float) -> None:
+        """Look at everything once more, and return when that is done or `within_s` is over."""
+        looks = [sql.again() for sql in self._sql.values()]
+        looks += [host.again() for name, host in self._host.items() if self._matters(name)]
+        tasks = [asyncio.ensure_future(look) for look in looks]
+        try:
+            await asyncio.wait(tasks, timeout=within_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def forget_facts(self) -> None:
+        """Settings or slots were changed: ask for them again at the next look."""
+        for sql in self._sql.values():
+            sql.forget_facts()
+
+    def slow_host(self, name: NodeName) -> HostAnswer | None:
+        """The newest answer of that host that has disk space, clock and program directory."""
+        return self._host[name].slow
+
+    def learnt_paths(self, name: NodeName) -> Paths:
+        """Where the node keeps its data and programs: as configured or remembered, else as it said itself."""
+        known, last, slow = self._paths(name), self._sql[name].last, self._host[name].slow
+        return replace(
+            known,
+            data_dir=known.data_dir or (last.facts.data_dir if last else ""),
+            bin_dir=known.bin_dir or (slow.bin_dir if slow else ""),
+            config_file=known.config_file or (last.facts.settings.get("config_file", "") if last else ""),
+        )
+
+    def _matters(self, name: NodeName) -> bool:
+        """Whether a host's word is needed now: where SQL answers, it is not."""
+        return not isinstance(self._sql[name].look, Answer)
+
+    def _paths_of(self, name: NodeName) -> Callable[[], Paths]:
+        def paths() -> Paths:
+            return self.learnt_paths(name)
+
+        return paths
+
+    def _node_view(self, name: NodeName) -> NodeView:
+        sql, host = self._sql[name], self._host[name].look
+        return NodeView(
+            name=name,
+            sql=sql.look,
+            host=host,
+            last=sql.last,
+            witnesses=tuple(self._witnesses.get(name, {}).values()),
+            receiver_lost_at=self._receiver_lost.get(name),
+        )
+
+    def _sql_news(self, name: NodeName) -> Callable[[], None]:
+        def news() -> None:
+            look = self._sql[name].look
+            troubled = not isinstance(look, Answer)
+            if troubled and not self._host[name].troubled:
+                self._raise_alarm(name)
+            self._host[name].trouble(troubled)
+            if not troubled:
+                self._witnesses.pop(name, None)
+            if isinstance(look, Answer):
+                self._note_receiver(look)
+            self.news.set()
+
+        return news
+
+    def _raise_alarm(self, name: NodeName) -> None:
+        """The primary fell silent: everybody looks at once."""
+        if name != self.suspect:
+            return
+        self._alarm.set()
+        for other, sql in self._sql.items():
+            if other != name:
+                sql.wake()
+
+    def _note_receiver(self, look: Answer) -> None:
+        match look.role:
+            case Standby(receiver=None):
+                self._receiver_lost.setdefault(look.node, look.at)
+            case _:
+                self._receiver_lost.pop(look.node, None)
+
+    async def _ask_witnesses(self) -> None:
+        """While the suspect is silent, its standbys' shells try to reach it."""
+        while True:
+            await self._alarm.wait()
+            name = self.suspect
+            look = self._sql[name].look if name else None
+            if name is None or not isinstance(look, NoAnswer):
+                self._alarm.clear()
+                continue
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(WITNESS_EVERY_S))
+                for other in self._nodes:
+                    if other != name and isinstance(self._sql[other].look, Answer):
+                        group.create_task(self._ask_witness(other, name))
+
+    async def _ask_witness(self, vantage: NodeName, name: NodeName) -> None:
+        shell, target = self._nodes[vantage].shell, self._spec.node(name)
+        if shell is None or target.host.startswith("/"):
+            return
+        wait = min(self._spec.timings.unreachable_after.total_seconds() / 3, 1.0)
+        ready = program(self.learnt_paths(vantage).bin_dir, "pg_isready")
+        script = f"timeout {wait:.2f} {ready} -q -t 3 -h {quoted(target.host)} -p {target.port} </dev/null"
+        begun = self._clock.now()
+        try:
+            output = await shell.run(script, within_s=wait + 1.0)
+        except (ShellLost, ShellRefused):
+            return
+        reach = {0: Reach.ACCEPTS, 1: Reach.REJECTS, 2: Reach.NO_REPLY, 124: Reach.NO_REPLY}.get(
+            output.status
+        )
+        if reach is not None:
+            self._witnesses.setdefault(name, {})[vantage] = Witness(vantage, begun, reach)
+            self.news.set()
+
+    async def _watch_references(self) -> None:
+        """Ask our own reference targets now and then, and at once when the primary falls silent."""
+        targets = self._spec.references
+        while targets:
+            begun = self._clock.now()
+            limit = min(self._spec.timings.unreachable_after.total_seconds() / 3, 1.0)
+            answers = await asyncio.gather(*(self._pinger.reaches(t, within_s=limit) for t in targets))
+            self._references = References(begun, len(targets), sum(answers))
+            self.news.set()
+            alarmed = self._alarm.is_set()
+            await self._sleep_or_alarm(WITNESS_EVERY_S if alarmed else REFERENCES_EVERY_S, alarmed=alarmed)
+
+    async def _sleep_or_alarm(self, seconds: float, *, alarmed: bool) -> None:
+        if alarmed:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            await asyncio.wait_for(self._alarm.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _watch_own_loop(self) -> None:
+        """How late our own loop runs: a controller that is slow itself must not accuse others."""
+        while True:
+            begun = self._clock.now()
+            await asyncio.sleep(LOOP_TICK_S)
+            late = self._clock.now() - begun - LOOP_TICK_S
+            now = self._clock.now()
+            self._late = [(at, s) for at, s in self._late if now - at < LATE_MEMORY_S]
+            if late > LOOP_TICK_S:
+                self._late.append((now, late))
