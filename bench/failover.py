@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import psycopg
+
 from bench.outage.floors import BY_HAND, FLOORS
 from bench.outage.product import SETTINGS, Product, running
 from bench.outage.table import Failed, Result, Run, as_json, as_markdown, as_text, rows
@@ -74,7 +76,7 @@ def floors(cluster: Cluster, n: int) -> Iterator[Result]:
             for _ in range(n):
                 try:
                     yield floor(cluster, writer)
-                except LabError as error:
+                except (LabError, psycopg.Error) as error:
                     yield Failed(f"floor: {name}", BY_HAND, str(error))
                     return
 
@@ -85,7 +87,7 @@ def scenario(cluster: Cluster, name: str, settings: str, n: int) -> Iterator[Res
         with running(cluster, settings) as product, cluster.lab.writer(cluster.nodes) as writer:
             for _ in range(n):
                 yield one_round(product, writer, name)
-    except LabError as error:
+    except (LabError, psycopg.Error) as error:
         yield Failed(name, settings, str(error))
 
 

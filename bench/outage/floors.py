@@ -9,7 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 
@@ -146,7 +146,8 @@ FLOORS: dict[str, Callable[[Cluster, Writer], Run]] = {
 def _kill(pids: Sequence[int]) -> float:
     began = time.monotonic()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return began
 
 
