@@ -1,0 +1,43 @@
+"""Real servers for the tests here: small, fast to make, gone afterwards.
+
+PGVIGIL_MAJORS="15 16 17 18" runs every test on each of these versions; one that is not there fails loudly.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pgvigil.demo.servers import Binaries, Server, Servers, Setting, find_postgres, wait_until
+
+FAST: dict[str, Setting] = {"fsync": False, "wal_retrieve_retry_interval": "100ms"}
+MAJORS: list[int | None] = [int(major) for major in os.environ.get("PGVIGIL_MAJORS", "").split()]
+
+
+@pytest.fixture(scope="session", params=MAJORS or [None], ids=lambda major: f"pg{major or ''}")
+def binaries(request: pytest.FixtureRequest) -> Binaries:
+    return find_postgres(request.param)
+
+
+@pytest.fixture
+def servers(binaries: Binaries) -> Iterator[Servers]:
+    with Servers(binaries, settings=FAST, wal_segment_mb=1) as servers:
+        yield servers
+
+
+@pytest.fixture
+def trio_of_servers(servers: Servers) -> tuple[Server, Server, Server]:
+    """pg1, the primary, and its streaming standbys pg2 and pg3."""
+    primary = servers.make_primary("pg1")
+    with ThreadPoolExecutor() as pool:
+        pg2, pg3 = pool.map(lambda name: servers.add_standby(name, primary), ("pg2", "pg3"))
+    for standby in (pg2, pg3):
+        standby.wait_streaming(primary)
+    return primary, pg2, pg3
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Return when the condition is true; after 10 s the test fails."""
+    return lambda condition: wait_until(condition, within_s=10, what="what the test expects")
