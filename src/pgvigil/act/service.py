@@ -1,0 +1,148 @@
+"""Starting and stopping a server the way its host does it: systemd, pg_ctl, pg_ctlcluster, own commands."""
+
+import asyncio
+from typing import Final, assert_never
+
+from pgvigil.act.bench import Bench, Place
+from pgvigil.errors import StepFailed
+from pgvigil.model.sighting import HostAnswer, Postmaster
+from pgvigil.model.spec import OwnCommands, PgCtl, PgCtlCluster, Systemd
+from pgvigil.model.step import StopMode
+from pgvigil.model.units import NodeName
+from pgvigil.ports.contract import NoReply, Rejected
+from pgvigil.ports.host import program, quoted
+
+POLL_S: Final = 0.005
+START_S: Final = 60.0
+KILL_AFTER_S: Final = {StopMode.FAST: 30.0, StopMode.IMMEDIATE: 2.0, StopMode.KILL: 0.0}
+"""How long a stop may take before its processes are killed."""
+_SIGNAL: Final = {StopMode.FAST: "INT", StopMode.IMMEDIATE: "QUIT", StopMode.KILL: "KILL"}
+_COMING: Final = frozenset({"57P03"})
+
+
+async def stop(place: Place, mode: StopMode, *, kill_after_s: float | None = None) -> HostAnswer:
+    """End the server and prove that no process of it lives; whatever supervises it does not start it again.
+
+    The postmaster is signalled directly: `pg_ctl -w` looks only every 0.1 s. Returns the last look.
+    Idempotent. Raises StepFailed if processes survive.
+    """
+    limit = KILL_AFTER_S[mode] if kill_after_s is None else kill_after_s
+    begun = asyncio.get_running_loop().time()
+    if line := _supervisor_stop(place):
+        await place.ask(f"{{ {line}; }} >/dev/null 2>&1 &", within_s=3.0)
+    host = await place.look()
+    if host.postmaster in (Postmaster.RUNNING, Postmaster.FROZEN) and mode is not StopMode.KILL:
+        await place.ask(f"kill -{_SIGNAL[mode]} {host.pid}", within_s=3.0)
+    while not _gone(host):
+        waited = asyncio.get_running_loop().time() - begun
+        if waited > limit + 5.0:
+            raise StepFailed(f"{place.spec.name} does not end", detail=f"left: {host.pid} {host.strays}")
+        if waited >= limit:
+            await place.ask(_kill_all(place), within_s=5.0)
+        await asyncio.sleep(POLL_S)
+        host = await place.look()
+    return host
+
+
+async def start(bench: Bench, name: NodeName) -> None:
+    """Start the server and return when it lets us in, as primary or standby. Idempotent.
+
+    A killed postmaster that its host has not reaped yet keeps its pid: wait until it is gone, and never
+    delete the pid file of a living process (SAFETY §5). Raises StepFailed with the end of its log.
+    """
+    place = bench.place(name)
+    host = await place.look()
+    if host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED):
+        await _wait_for_pid(place, host)
+        output = await place.run(_start_line(place), within_s=START_S)
+        if output.status:
+            raise StepFailed(f"{name} could not be started", detail=output.complaint, hint=_log_hint(place))
+    await _let_in(bench, name)
+
+
+async def _let_in(bench: Bench, name: NodeName) -> None:
+    """Until a session opens. Recovery may take long: as long as the server says so, we wait."""
+    begun, last = bench.clock.now(), ""
+    while bench.clock.now() - begun < START_S:
+        session = bench.nodes[name].new_session()
+        try:
+            await session.open(within_s=2.0)
+        except Rejected as refused:
+            last = str(refused)
+            if refused.sqlstate in _COMING:
+                begun = bench.clock.now()
+        except NoReply as silent:
+            last = str(silent)
+            if (await bench.place(name).look()).postmaster in (Postmaster.CRASHED, Postmaster.STOPPED):
+                begun = min(begun, type(begun)(bench.clock.now() - START_S + 2.0))
+        else:
+            session.close()
+            return
+        await asyncio.sleep(0.02)
+    raise StepFailed(f"{name} does not come up", detail=last, hint=_log_hint(bench.place(name)))
+
+
+async def _wait_for_pid(place: Place, host: HostAnswer) -> None:
+    for _ in range(200):
+        if host.pid is None:
+            return
+        output = await place.ask(f"kill -0 {host.pid} 2>/dev/null", within_s=2.0)
+        if output.status:
+            return
+        if not (await place.ask(f'[ "/proc/{host.pid}/cwd" -ef / ]', within_s=2.0)).status:
+            return
+        await asyncio.sleep(0.05)
+
+
+def _gone(host: HostAnswer) -> bool:
+    return host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED) and not host.strays
+
+
+def _kill_all(place: Place) -> str:
+    """Kill every server process of this data directory: the postmaster first, so that it forks no more."""
+    return (
+        f"D={quoted(place.data_dir)}; "
+        '{ read -r p < "$D/postmaster.pid"; } 2>/dev/null && [ "/proc/$p/cwd" -ef "$D" ] && kill -KILL "$p"; '
+        'for q in /proc/[0-9]*; do if [ "$q/cwd" -ef "$D" ]; then { read -r c < "$q/comm"; } 2>/dev/null; '
+        'case $c in post*) kill -KILL "${q#/proc/}" 2>/dev/null ;; esac; fi; done'
+    )
+
+
+def _supervisor_stop(place: Place) -> str:
+    """The line that keeps a service manager from starting the server again; empty: nobody would."""
+    match place.spec.control:
+        case Systemd(unit=unit, sudo=sudo):
+            return f"{'sudo -n ' if sudo else ''}systemctl stop {quoted(unit)}"
+        case OwnCommands(stop=line):
+            return line
+        case PgCtl() | PgCtlCluster():
+            return ""
+        case control:
+            assert_never(control)
+
+
+def _start_line(place: Place) -> str:
+    data = quoted(place.data_dir)
+    match place.spec.control:
+        case Systemd(unit=unit, sudo=sudo):
+            return f"{'sudo -n ' if sudo else ''}systemctl start {quoted(unit)}"
+        case PgCtlCluster(version=version, name=name):
+            return f"pg_ctlcluster --skip-systemctl-redirect {quoted(version)} {quoted(name)} start"
+        case OwnCommands(start=line):
+            return line
+        case PgCtl(options=options):
+            # `restart` takes the options of the last start from postmaster.opts; `start` would lose them
+            extra = f" -o {quoted(options)}" if options else ""
+            if place.config_outside and not options:
+                extra = f" -o {quoted(f'-c config_file={place.config_file}')}"
+            verb = "start" if extra else "restart"
+            pg_ctl = program(place.bin_dir, "pg_ctl")
+            return f"{pg_ctl} {verb} -W -s -m fast -D {data} -l {data}/pgvigil-start.log{extra} </dev/null"
+        case control:
+            assert_never(control)
+
+
+def _log_hint(place: Place) -> str:
+    if isinstance(place.spec.control, PgCtl):
+        return f"see {place.data_dir}/pgvigil-start.log on {place.spec.name} and its server log"
+    return f"see the server log on {place.spec.name}"

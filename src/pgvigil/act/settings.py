@@ -1,0 +1,73 @@
+"""Changing a node's replication settings, while it runs and while it does not."""
+
+from collections.abc import Mapping
+
+from pgvigil.act.bench import DENIED, Bench, Place
+from pgvigil.errors import StepFailed
+from pgvigil.model.spec import ClusterSpec, slot_name
+from pgvigil.model.units import NodeName
+from pgvigil.ports.contract import QueryFailed
+from pgvigil.ports.host import quoted
+
+
+def upstream_settings(spec: ClusterSpec, node: NodeName, upstream: NodeName | None) -> dict[str, str]:
+    """The settings that point a standby at an upstream; without one it is cut.
+
+    Written by us, never by `pg_basebackup -R`, whose options an older server may refuse (SAFETY §5).
+    No password: the server's libpq takes it from its passfile.
+    """
+    if upstream is None:
+        return {"primary_conninfo": ""}
+    target = spec.node(upstream)
+    keywords = {**dict(spec.replication.conninfo), "host": target.host, "port": str(target.port)}
+    keywords["application_name"] = node
+    settings = {"primary_conninfo": conninfo_text(keywords)}
+    settings["primary_slot_name"] = slot_name(node) if spec.replication.slots else ""
+    return settings
+
+
+def conninfo_text(keywords: Mapping[str, str]) -> str:
+    """libpq keywords as a connection string (manual: 34.1.1)."""
+    return " ".join(f"{key}={_conninfo_value(value)}" for key, value in keywords.items())
+
+
+async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str]) -> None:
+    """ALTER SYSTEM and reload; through the host where the login may not. Raises StepFailed."""
+    try:
+        for name, value in settings.items():
+            await bench.sql(node, f"alter system set {name} = {_literal(value)}")
+        await bench.sql(node, "select pg_reload_conf()")
+    except QueryFailed as refused:
+        if refused.sqlstate != DENIED:
+            raise StepFailed(f"settings of {node} cannot be changed", detail=str(refused)) from refused
+        place = bench.place(node)
+        await write(place, settings)
+        reload = f'read -r p < {quoted(place.data_dir)}/postmaster.pid && kill -HUP "$p"'
+        await place.must(reload, "reloading", within_s=3.0)
+
+
+async def write(place: Place, settings: Mapping[str, str | None]) -> None:
+    """Set (None: remove) settings in `postgresql.auto.conf` through the host, in one rename.
+
+    For servers that do not run, or whose login may not ALTER SYSTEM. Raises StepFailed.
+    """
+    file = f"{place.data_dir}/postgresql.auto.conf"
+    names = "|".join(settings)
+    lines = [f"{name} = {_literal(value)}" for name, value in settings.items() if value is not None]
+    printed = "".join(f"printf '%s\\n' {quoted(line)} && " for line in lines)
+    script = (
+        f'umask 077; f={quoted(file)}; [ -f "$f" ] || : > "$f"; '
+        f'{{ grep -Ev \'^[[:space:]]*({names})[[:space:]]*=\' "$f"; {printed}:; }} > "$f.pgvigil" && '
+        'sync "$f.pgvigil" 2>/dev/null; mv "$f.pgvigil" "$f"'
+    )
+    await place.must(script, "writing postgresql.auto.conf", within_s=5.0)
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _conninfo_value(value: str) -> str:
+    if value and not set(value) & set(" '\\"):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
