@@ -133,9 +133,13 @@ class Lab:
         env: Mapping[str, str] | None = None,
         output: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program in the controller's namespace, or in that of a host; ended with the lab."""
+        """Start a program in the controller's namespace, or in that of a host; ended with the lab.
+
+        It is killed when the calling thread ends: call from one that lives as long as the lab.
+        """
+        dying_with_us = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
         process = subprocess.Popen(
-            in_netns(netns or self.network.controller, argv),
+            in_netns(netns or self.network.controller, dying_with_us),
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -267,6 +269,38 @@ def test_a_lab_leaves_nothing_behind() -> None:
     assert not lab.dir.exists()
     assert process.returncode is not None
     assert not [pid for pid in inits if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_killed_lab_ends_its_hosts_and_the_next_one_cleans_up() -> None:
+    script = (
+        "import os, signal; from tests.lab import Lab\n"
+        "with Lab() as lab:\n"
+        "    lab.cluster(2); p = lab.popen(['sleep', '100'])\n"
+        "    pids = [p.pid] + [q.pid for h in lab.hosts.values() for q in h.processes()]\n"
+        "    print(lab.id, *pids, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    lab_id, *pids = done.stdout.split()
+    await_that(lambda: not [pid for pid in pids if Path("/proc", pid).exists()], 5, "its processes end")
+    with Lab() as other:
+        assert other.id != lab_id
+    assert not list(NETNS_DIR.glob(f"{PREFIX}{lab_id}-*"))
+    assert not Path(f"/tmp/{PREFIX}{lab_id}").exists()
+
+
+def test_two_labs_do_not_see_each_other() -> None:
+    with Lab() as one, Lab() as two:
+        first, second = one.cluster(1), two.cluster(1)
+        ids = {
+            c.value(c.nodes[0], "select system_identifier from pg_control_system()") for c in (first, second)
+        }
+        assert len(ids) == 2
+        faults.kill_postgres(first.nodes[0])
+        assert second.primary() is second.nodes[0]
 
 
 def test_a_synchronous_cluster_waits_for_its_standby() -> None:
