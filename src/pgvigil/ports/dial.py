@@ -75,6 +75,9 @@ SIGNIFICANCE = (Silence.MUTE, Silence.CLOSED, Silence.TIMED_OUT, Silence.REFUSED
 """Of several addresses the most alive one speaks for the node; REFUSED only if none was silent."""
 NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL})
 
+PASSWORD_MAX = 4096
+"""Bytes of the password command's output that are read."""
+
 _SERVER_ERROR = re.compile(r":  ([0-9A-Z]{5}): (.*)")
 _NO_AUTHORIZATION = "28000"
 
@@ -186,7 +189,6 @@ class Dial:
             return Rejected(self._what("rejected us"), SqlState(code), detail=said)
         if conn.needs_password:
             return Rejected(self._what("wants a password"), SqlState("28P01"), detail=text)
-        contact.look_after(conn)
         if contact.closed or not contact.heard:
             return NoReply(self._what("closed the connection without a word"), Silence.CLOSED, detail=text)
         return Rejected(self._what("spoke, but no session came of it"), NOT_OPENED, detail=text)
@@ -237,19 +239,32 @@ async def _password(spec: NodeSpec) -> dict[str, str]:
     """What the password command says; its whole process group ends with us. Raises OSError."""
     if not spec.password_command:
         return {}
-    quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    ours, its = os.pipe()  # not asyncio's, which would also wait for children that keep it open
+    try:
+        status = await _run_shell(spec.password_command, its)
+        if status:
+            raise OSError(f"password_command ended with status {status}")
+        os.set_blocking(ours, False)
+        return {"password": os.read(ours, PASSWORD_MAX).decode(errors="replace").strip()}
+    except BlockingIOError:
+        raise OSError("password_command printed nothing") from None
+    finally:
+        os.close(ours)
+        os.close(its)
+
+
+async def _run_shell(command: str, stdout: int) -> int:
+    quiet = asyncio.subprocess.DEVNULL
     program = await asyncio.create_subprocess_exec(
-        "sh", "-c", spec.password_command, stdin=quiet, stdout=pipe, stderr=quiet, start_new_session=True
+        "sh", "-c", command, stdin=quiet, stdout=stdout, stderr=quiet, start_new_session=True
     )
     try:
-        out, _ = await program.communicate()
+        return await program.wait()
     finally:
         if program.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
-    if program.returncode:
-        raise OSError(f"password_command ended with status {program.returncode}")
-    return {"password": out.decode(errors="replace").strip()}
+            await program.wait()
 
 
 def _errno_of_connecting(conn: "PGconn") -> int:
@@ -281,7 +296,11 @@ def _rank(failure: NoReply) -> int:
 
 @dataclass(slots=True)
 class _Contact:
-    """How far an attempt to connect came, seen on the socket itself."""
+    """How far an attempt to connect came, seen on the socket itself before libpq reads it.
+
+    `closed`: end-of-file was the last it saw. Not looked for after libpq gave up: a server that could not
+    fork says so without SQLSTATE and closes; it is alive.
+    """
 
     connected: bool = False
     heard: bool = False
@@ -300,15 +319,6 @@ class _Contact:
                 self._peek(peer)
         finally:
             peer.detach()
-
-    def look_after(self, conn: "PGconn") -> None:
-        """Take note after libpq gave up: it leaves the socket open, unless end-of-file was read."""
-        try:
-            peer = socket.socket(fileno=conn.socket)
-        except (psycopg.Error, OSError):
-            return
-        self._peek(peer)
-        peer.detach()
 
     def _peek(self, peer: socket.socket) -> None:
         """Whether the server has said or closed something."""

@@ -156,3 +156,4 @@ async def _ping_program(host: str) -> bool:
         if program.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 program.kill()
+            await program.wait()
