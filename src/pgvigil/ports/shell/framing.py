@@ -26,8 +26,9 @@ SCRIPT_MAX_BYTES = 100_000
 BACKSTOP_S = 2
 """A job whose controller is gone is ended by its own host so long after its deadline."""
 
-ENDING_GRACE_TENTHS = 10
-"""Tenths of a second between SIGTERM and SIGKILL."""
+TERM_GRACE_TENTHS = 10
+KILL_GRACE_TENTHS = 5
+"""Tenths of a second an ended job gets after either signal."""
 
 _ENVIRONMENT = (
     'PATH="${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; LC_ALL=C; '
@@ -35,9 +36,13 @@ _ENVIRONMENT = (
 )
 
 # Two functions, so that `return` in a script leaves only the inner one. `$?` is that of the script.
-_KEPT = r"""pgv_end() { printf '\n%s %s %s\n' "$pgv_mark" "$1" "$2"; printf '\n%s\n' "$pgv_mark" >&2; }
+_KEPT = r"""
+pgv_end() {
+    { set +efux; } 2>/dev/null
+    printf '\n%s %s %s\n' "$pgv_mark" "$1" "$2"; printf '\n%s\n' "$pgv_mark" >&2
+}
 pgv_eval() { pgv_script=$1; shift; command eval "$pgv_script" </dev/null; }
-pgv() { pgv_mark=$1; set +efux; cd /; pgv_eval "$2"; pgv_end $? kept; }
+pgv() { pgv_mark=$1; cd /; pgv_eval "$2"; pgv_end $? kept; }
 trap 'pgv_end $? ended' EXIT
 """
 
@@ -103,14 +108,16 @@ def go(ready: bytes) -> bytes:
 
 
 def ending(group: int, done: bytes) -> bytes:
-    """Ends a job's process group from another `sh`: SIGTERM, and after a second SIGKILL."""
-    to_it = "{{ kill -{0} -{1} || kill -{0} {1}; }} 2>/dev/null".format
+    """Ends a job's process group from another `sh`: SIGTERM, and after a second SIGKILL.
+
+    Answered like a request, when the group is gone or half a second after SIGKILL.
+    """
     return (
-        f"{{ {_ENVIRONMENT}{to_it('TERM', group)}; pgv=0\n"
-        f"while {to_it(0, group)} && [ $pgv -lt {ENDING_GRACE_TENTHS} ]\n"
-        "do sleep 0.1 2>/dev/null || sleep 1; pgv=$((pgv+1)); done\n"
-        f"{to_it('KILL', group)}; printf '\\n%s 0\\n' {done.decode()}\n"
-        f"printf '\\n%s\\n' {done.decode()} >&2; exit; }}\n"
+        "{ " + _ENVIRONMENT + "\n"
+        f"to_it() {{ kill -$1 -{group} || kill -$1 {group}; }} 2>/dev/null\n"
+        "linger() { n=0; while to_it 0 && [ $n -lt $1 ]; do sleep 0.1 || sleep 1; n=$((n+1)); done; }\n"
+        f"to_it TERM; linger {TERM_GRACE_TENTHS}; to_it KILL && linger {KILL_GRACE_TENTHS}\n"
+        f"printf '\\n%s 0\\n' {done.decode()}; printf '\\n%s\\n' {done.decode()} >&2; exit; }}\n"
     ).encode()
 
 

@@ -8,8 +8,8 @@ from pgvigil.ports.shell import framing
 from pgvigil.ports.shell.framing import Cut
 from pgvigil.ports.shell.wire import Ended, Link, Transport, Wire
 
-ENDING_S = 3.0
-"""What ending a given-up job may take: a second of grace, and the way there and back."""
+ENDING_S = 5.0
+"""What ending a given-up job may take: 1.5 s of grace, and the way there and back."""
 
 
 class PosixShell:
@@ -80,7 +80,7 @@ class PosixShell:
 
         Returns when the script has ended and all it printed has come, even if something it detached
         holds the outputs open. Raises ShellLost or ShellRefused. Given up, broken or cancelled, the job's
-        process group is ended (SIGTERM, after 1 s SIGKILL), for which up to 3 s more are taken. If the
+        process group is ended (SIGTERM, after 1 s SIGKILL), for which up to 5 s more are taken. If the
         host cannot be reached for that, its own `timeout` ends the job 2 s after the deadline; a host
         without that command leaves it running.
         """

@@ -3,16 +3,22 @@
 import asyncio
 import os
 import pwd
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from threading import Thread
+from typing import IO, Any
 
 from pgvigil.ports.contract import ShellLost, ShellRefused
 from pgvigil.ports.shell.wire import Link, Wire
 
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """All a local `sh` sees of the controller's environment: no secrets, no PG…, no sockets of systemd."""
+
+
+_CHUNK = 256 * 1024
+"""Bytes a turn of the event loop moves at most through one pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,13 @@ class LocalTransport:
         """A new `sh`. Raises ShellRefused if we may not be that user, ShellLost if nothing can be started."""
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         if not self._user:
-            return await _start(self.label, ("sh",), wire, environment)
+            return _start(self.label, ("sh",), wire, environment)
         if self._account is None:
             self._account = await asyncio.to_thread(self._look_up)
         environment |= dict(self._account.environment)
         if self._account.uid == os.geteuid():
-            return await _start(self.label, ("sh",), wire, environment)
-        return await _start(self.label, ("sh",), wire, environment, self._account)
+            return _start(self.label, ("sh",), wire, environment)
+        return _start(self.label, ("sh",), wire, environment, self._account)
 
     def abort(self) -> None:
         """Nothing is shared."""
@@ -78,13 +84,13 @@ class CommandTransport:
 
     async def start(self, wire: Wire) -> Link:
         """A new run of the program. Raises ShellLost if it cannot be started."""
-        return await _start(self.label, self._command, wire, None)
+        return _start(self.label, self._command, wire, None)
 
     def abort(self) -> None:
         """Nothing is shared."""
 
 
-async def _start(
+def _start(
     label: str,
     argv: Sequence[str],
     wire: Wire,
@@ -95,12 +101,13 @@ async def _start(
     change: dict[str, Any] = {}
     if account:
         change = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
-    loop = asyncio.get_running_loop()
-    child = _Child(wire)
     try:
-        await loop.subprocess_exec(
-            lambda: child,
-            *argv,
+        process = subprocess.Popen(
+            argv,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment,
             cwd=None if environment is None else "/",
             start_new_session=True,
@@ -112,65 +119,98 @@ async def _start(
             detail=str(error),
             hint=f"is {argv[0]} installed, in PATH and allowed for the controller's user?",
         ) from error
-    except asyncio.CancelledError:
-        child.drop()
-        raise
-    return child
+    return _Child(process, wire)
 
 
-class _Child(asyncio.SubprocessProtocol):
-    """The link to a child process."""
+class _Child:
+    """The link to a child process.
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._outputs = {1, 2}
-        self._exited = self._left = self._dropped = False
+    Not asyncio's own subprocess: that one must not outlive its loop, and reaps in a race with itself.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
-        if self._dropped:
-            self.drop()
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._wire.feed(fd, data)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self._outputs.discard(fd)
-        if not self._outputs:
-            self._wire.close()
-        self._release()
-
-    def process_exited(self) -> None:
-        self._exited = True
-        self._wire.exited()
-        self._release()
+    def __init__(self, process: "subprocess.Popen[bytes]", wire: Wire) -> None:
+        self._process, self._wire = process, wire
+        self._loop = asyncio.get_running_loop()
+        self._queued = bytearray()
+        self._finishing = False
+        self._open: dict[int, IO[bytes]] = {}
+        for number, pipe in enumerate((process.stdin, process.stdout, process.stderr)):
+            assert pipe
+            os.set_blocking(pipe.fileno(), False)
+            self._open[number] = pipe
+        for number in (1, 2):
+            self._loop.add_reader(self._open[number], self._read, number)
+        self._watch: int | None = None
+        with suppress(OSError, AttributeError):  # Linux has it; elsewhere the end of its outputs must do
+            self._watch = os.pidfd_open(process.pid)
+            self._loop.add_reader(self._watch, self._exited)
 
     def write(self, data: bytes) -> None:
-        if pipe := self._input():
-            pipe.write(data)
+        if 0 in self._open and not self._finishing:
+            self._queued += data
+            self._send()
 
     def finish(self) -> None:
-        if pipe := self._input():
-            pipe.close()  # behind what is queued
+        self._finishing = True
+        self._send()
 
     def leave(self) -> None:
-        self._left = True
-        self._release()
+        for number in tuple(self._open):
+            self._close(number)
+        self._unwatch()
+        if self._process.poll() is None:
+            # Whoever outlives whom, child or event loop: it is reaped.
+            Thread(target=self._process.wait, daemon=True).start()
 
     def drop(self) -> None:
-        self._dropped = True
-        if self._transport:
-            with suppress(PermissionError):  # it runs as another user (sudo): it ends with its input
-                self._transport.close()  # closes the pipes and sends SIGKILL
+        with suppress(PermissionError):  # it runs as another user (sudo): it ends with its input
+            self._process.kill()
+        self.leave()
 
-    def _release(self) -> None:
-        """Close our ends once the child is gone, even if what it detached still holds the outputs."""
-        if self._exited and self._transport and (self._left or not self._outputs):
-            self._transport.close()
+    def _send(self) -> None:
+        """Write what the pipe takes, and the rest when it takes more."""
+        if 0 not in self._open:
+            return
+        try:
+            while self._queued:
+                del self._queued[: os.write(self._open[0].fileno(), self._queued[:_CHUNK])]
+        except BlockingIOError:
+            self._loop.add_writer(self._open[0], self._send)
+            return
+        except OSError:  # nobody reads any more: what it printed says why
+            self._queued.clear()
+            self._finishing = True
+        self._loop.remove_writer(self._open[0])
+        if self._finishing:
+            self._close(0)
 
-    def _input(self) -> asyncio.WriteTransport | None:
-        pipe = self._transport.get_pipe_transport(0) if self._transport else None
-        if pipe is None or pipe.is_closing():
-            return None
-        return cast("asyncio.WriteTransport", pipe)
+    def _read(self, number: int) -> None:
+        try:
+            data = os.read(self._open[number].fileno(), _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._wire.feed(number, data)
+            return
+        self._close(number)
+        if not self._open.keys() & {1, 2}:
+            self._wire.close()
+
+    def _exited(self) -> None:
+        self._process.poll()
+        self._unwatch()
+        self._wire.exited()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch)
+            os.close(self._watch)
+            self._watch = None
+
+    def _close(self, number: int) -> None:
+        pipe = self._open.pop(number, None)
+        if pipe:
+            (self._loop.remove_reader if number else self._loop.remove_writer)(pipe)
+            pipe.close()

@@ -233,7 +233,7 @@ def _parse_jump(text: str) -> _Hop:
 def _host_key_hint(hop: _Hop, known_hosts: list[Path]) -> str:
     port = f"-p {hop.port} " if hop.port else ""
     return (
-        "on the host itself ask the key's fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), from"
+        "on the host itself ask a key's fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), from"
         f" here: ssh-keyscan {port}{hop.host} | ssh-keygen -lf - ; only if they agree append what ssh-keyscan"
         f" says to {known_hosts[0]} (of a reinstalled host first remove the old key: ssh-keygen -R)"
     )
