@@ -41,7 +41,6 @@ RETIRED = {
     "orchestrator": "controller",
     "agent": "controller or host",
     "observer": "witness",
-    "alarm": "problem or finding",
     "noop": "hold",
     "epoch": "generation",
     "stonith": "fence",
@@ -52,7 +51,6 @@ RETIRED = {
     "failback": "rejoin",
     "resync": "rewind or clone",
     "salvage": "rescue",
-    "delay": "lag",
 }
 SPOKEN_ABROAD = {
     "api/": {"master", "replica", "leader", "member"},  # Patroni's names, as aliases
