@@ -6,6 +6,7 @@ on a live primary; for a switchover the longest gap between two acknowledged wri
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -137,8 +138,13 @@ def main() -> int:
     shape.add_argument("--json", dest="shape", action="store_const", const=as_json, default=as_text)
     shape.add_argument("--markdown", dest="shape", action="store_const", const=as_markdown)
     wanted = words.parse_args()
+    before = os.getloadavg()[0]
     table = rows(measure(wanted))
     print(wanted.shape(table))
+    # Floors double on a busy machine: a table is worth little without this line.
+    print(
+        f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after", file=sys.stderr
+    )
     return 1 if any(row.failed for row in table) else 0
 
 
