@@ -38,6 +38,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from pgvigil.errors import ConfigError, StepFailed, TimedOut, UsageError
+from pgvigil.model.spec import slot_name
+from pgvigil.model.units import NodeName
 
 Setting = str | int | bool
 HOST = "127.0.0.1"
@@ -480,8 +482,8 @@ class Servers:
         self._configure(server, settings)
         follow = {"primary_conninfo": login}
         if slot:
-            follow["primary_slot_name"] = slot_name = re.sub(r"[^a-z0-9_]", "_", name.lower())
-            upstream.sql("SELECT pg_create_physical_replication_slot(%s, true)", slot_name)
+            follow["primary_slot_name"] = slot_name(NodeName(name))
+            upstream.sql("SELECT pg_create_physical_replication_slot(%s, true)", follow["primary_slot_name"])
         self.account.write(server.data_dir / "postgresql.auto.conf", _settings_text(follow))
         self.account.write(server.data_dir / "standby.signal", "")
         server.start()
