@@ -27,7 +27,7 @@ def upstream_settings(spec: ClusterSpec, node: NodeName, upstream: NodeName | No
 
 
 def conninfo_text(keywords: Mapping[str, str]) -> str:
-    """libpq keywords as a connection string (manual: 34.1.1)."""
+    """A connection string made of libpq keywords (manual: 34.1.1)."""
     return " ".join(f"{key}={_conninfo_value(value)}" for key, value in keywords.items())
 
 

@@ -1,0 +1,58 @@
+"""Making sure that an old primary acknowledges nothing more, through its host."""
+
+from pgvigil.act import service
+from pgvigil.act.bench import Bench, Confirmed, Place
+from pgvigil.errors import WorldChanged
+from pgvigil.model.sighting import Postmaster
+from pgvigil.model.step import Fence, Stop, StopMode
+from pgvigil.ports.host import quoted
+
+
+async def confirm_fence(step: Fence, bench: Bench) -> None:
+    """The record is still of that generation, and names another primary or is about to.
+
+    Raises WorldChanged.
+    """
+    bench.still(step.generation)
+
+
+async def fence(confirmed: Confirmed[Fence], bench: Bench) -> dict[str, str]:
+    """Stop the server, prove that no process of it lives, and let it return only as a standby.
+
+    `standby.signal` is written first: whoever starts the server from now on gets a standby. A hung
+    server's processes are killed, all of them: one that is merely stopped could acknowledge when it is
+    continued. Idempotent. Raises StepFailed if the host does not answer or a process survives.
+    """
+    step = confirmed.step
+    place = bench.place(step.node)
+    await place.must(signal_line(place), "writing standby.signal", within_s=3.0)
+    host = await service.stop(place, step.mode)
+    return {"postmaster": host.postmaster.value}
+
+
+def signal_line(place: Place) -> str:
+    """The line that durably makes this a standby's data directory."""
+    data = quoted(place.data_dir)
+    return (
+        f"[ -f {data}/PG_VERSION ] && : > {data}/standby.signal && "
+        f"sync {data}/standby.signal {data} 2>/dev/null; [ -f {data}/standby.signal ]"
+    )
+
+
+async def confirm_stop(step: Stop, bench: Bench) -> None:
+    """It is still the primary, and its host answers. Raises WorldChanged or StepFailed."""
+    bench.still(step.generation)
+    if await bench.in_recovery(step.node):
+        raise WorldChanged(f"{step.node} is in recovery")
+    host = await bench.place(step.node).look()
+    if host.postmaster is not Postmaster.RUNNING:
+        raise WorldChanged(f"{step.node}'s host says its postmaster is {host.postmaster}")
+
+
+async def stop_primary(confirmed: Confirmed[Stop], bench: Bench) -> dict[str, str]:
+    """Stop the primary cleanly for a switchover: its sessions end, its last WAL is sent.
+
+    Not escalated here: a stop that takes too long is decided about anew. Raises StepFailed then.
+    """
+    host = await service.stop(bench.place(confirmed.step.node), StopMode.FAST, kill_after_s=3600.0)
+    return {"postmaster": host.postmaster.value}

@@ -1,0 +1,146 @@
+"""WAL rescue: carries what a dead primary could not send any more to the node that replaces it.
+
+The candidate replays everything it finds in `pg_wal` before it takes writes, so the tail of the old
+primary's WAL, put where the candidate would have written it, saves every committed transaction
+(SAFETY §4.4). Only the same timeline, only from the candidate's position on, within bounds.
+"""
+
+import gzip
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pgvigil.act.bench import Bench, Confirmed, Place
+from pgvigil.errors import StepFailed, WorldChanged
+from pgvigil.model.sighting import ControlFile, Postmaster
+from pgvigil.model.step import Rescue
+from pgvigil.model.units import Lsn
+from pgvigil.ports.host import program, quoted
+
+PAGE: Final = 8192
+_POSITIONS: Final = """
+select pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replayed,
+  current_setting('wal_segment_size') as segment, (select system_identifier from pg_control_system()) as system_id
+"""
+_ERROR: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): (.*)")
+_UNITS: Final = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Valid WAL on the old primary beyond what the candidate has."""
+
+    start: Lsn
+    end: Lsn
+    commits: int
+
+
+async def confirm_rescue(step: Rescue, bench: Bench) -> None:
+    """The old primary is down, the candidate still in recovery. Raises WorldChanged or StepFailed."""
+    bench.still(step.generation)
+    host = await bench.place(step.source).look()
+    if host.postmaster not in (Postmaster.CRASHED, Postmaster.STOPPED) or host.strays:
+        raise WorldChanged(f"{step.source} runs")
+    if not await bench.in_recovery(step.target):
+        raise WorldChanged(f"{step.target} is no standby any more")
+
+
+async def rescue(confirmed: Confirmed[Rescue], bench: Bench) -> dict[str, str | int]:
+    """Carry the tail over; returns bytes and commits. Nothing to carry is a success with 0.
+
+    Every segment is written under another name and renamed, so an interrupted rescue leaves the
+    candidate as it was. Raises StepFailed beyond `rescue.max` or when anything does not fit.
+    """
+    step = confirmed.step
+    source, target = bench.place(step.source), bench.place(step.target)
+    (row,) = await bench.sql(step.target, _POSITIONS)
+    segment = _bytes(row["segment"] or "16MB")
+    have = max((Lsn.parse(t) for t in (row["received"], row["replayed"]) if t), default=Lsn(0))
+    replayed = Lsn.parse(row["replayed"] or "0/0")
+    control = (await source.look()).control
+    _same_history(step, control, row["system_id"])
+    limit = bench.spec.failover.rescue_timeout.total_seconds()
+    tail = await _find_tail(source, step, replayed, have, segment, limit)
+    size = tail.end - tail.start
+    if size <= 0:
+        return {"bytes": 0, "commits": 0, "from": str(have), "to": str(tail.end)}
+    if size > bench.spec.failover.rescue_max_bytes:
+        raise StepFailed(f"{size} bytes of WAL on {step.source} are more than failover.rescue.max")
+    for first in range(tail.start // segment * segment, tail.end, segment):
+        begin, end = max(first, tail.start), min(first + segment, tail.end)
+        await _carry(
+            source,
+            target,
+            Lsn(begin).segment(step.timeline, segment),
+            begin - first,
+            end - first,
+            segment,
+            limit,
+        )
+    await target.must(f"sync {quoted(target.data_dir)}/pg_wal", "syncing pg_wal", within_s=limit)
+    return {"bytes": tail.end - have, "commits": tail.commits, "from": str(have), "to": str(tail.end)}
+
+
+async def _find_tail(
+    source: Place, step: Rescue, replayed: Lsn, have: Lsn, segment: int, limit: float
+) -> Tail:
+    """Where the old primary's valid WAL ends, and how many commits lie beyond `have`.
+
+    Read from the candidate's replay position: that is the end of a record, the receive position need not be.
+    """
+    dump = (
+        f"cd {quoted(source.data_dir)} && LC_ALL=C {program(source.bin_dir, 'pg_waldump')} -p pg_wal "
+        f"-t {step.timeline} -s {replayed} 2>&1"
+    )
+    count = (
+        "awk '/lsn: /{ match($0, /lsn: [0-9A-F]+\\/[0-9A-F]+/); at=substr($0, RSTART+5, RLENGTH-5); "
+        'if (/desc: COMMIT/) { print "C", at }; last=at; next } { print }\''
+    )
+    output = await source.run(f"{dump} | {count}", within_s=limit)
+    if "could not find a valid record after" in output.text:
+        return Tail(have, have, 0)
+    error = _ERROR.search(output.text)
+    if error is None:
+        raise StepFailed(f"the end of WAL on {step.source} was not found", detail=output.text[-300:])
+    found = re.findall(r"[0-9A-F]+/[0-9A-F]+", error[2])
+    end = Lsn.parse(found[0] if found else error[1])
+    commits = [Lsn.parse(line[2:]) for line in output.text.splitlines() if line.startswith("C ")]
+    start = Lsn(have // PAGE * PAGE)
+    if end <= have:
+        return Tail(end, end, 0)
+    return Tail(start, end, sum(at >= have for at in commits))
+
+
+async def _carry(
+    source: Place, target: Place, name: str, begin: int, end: int, segment: int, limit: float
+) -> None:
+    """One segment: the candidate's own beginning, the old primary's bytes from `begin` to `end`."""
+    first, pages = begin // PAGE, -(-(end - begin) // PAGE)
+    read = f"dd if={quoted(source.data_dir)}/pg_wal/{name} bs={PAGE} skip={first} count={pages} 2>/dev/null | gzip -1"
+    packed = await source.run(read, within_s=limit)
+    data = gzip.decompress(packed.out)[: end - begin] if packed.out else b""
+    if len(data) != end - begin:
+        raise StepFailed(f"segment {name} on {source.spec.name} is too short")
+    wal = f"{target.data_dir}/pg_wal"
+    write = (
+        f"cd {quoted(wal)} && t={name}.pgvigil && rm -f $t && {{ [ ! -f {name} ] || head -c {begin} {name} > $t; }} && "
+        f"gzip -dc >> $t && truncate -s {segment} $t && chmod 600 $t && sync $t && mv -f $t {name}"
+    )
+    output = await target.run(write, stdin=gzip.compress(data, 1), within_s=limit)
+    if output.status:
+        raise StepFailed(
+            f"segment {name} could not be written on {target.spec.name}", detail=output.complaint
+        )
+
+
+def _same_history(step: Rescue, control: ControlFile | None, system_id: str | None) -> None:
+    if control is None:
+        raise StepFailed(f"{step.source} has no readable control file")
+    if control.system_id != system_id:
+        raise StepFailed(f"{step.source} belongs to another cluster (system identifier {control.system_id})")
+    if control.timeline != step.timeline:
+        raise StepFailed(f"{step.source} is on timeline {control.timeline}, not {step.timeline}")
+
+
+def _bytes(size: str) -> int:
+    return int(size[:-2]) * _UNITS[size[-2:]]

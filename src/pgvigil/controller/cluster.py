@@ -1,0 +1,276 @@
+"""The loop of one cluster: observe → judge → decide → record → act. It owns time, and nothing else does.
+
+Woken by every sighting, command and due instant, it compares what is with what ought to be and takes the
+next steps. Killed at any instruction and started again it goes on from the durable record and a fresh look.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pgvigil.act.bench import Bench
+from pgvigil.act.engine import Outcome as StepOutcome
+from pgvigil.act.engine import run_stages
+from pgvigil.controller import orders
+from pgvigil.controller.journal import Journal, Log
+from pgvigil.controller.operations import Result
+from pgvigil.controller.orders import Order
+from pgvigil.controller.repairs import Repairs
+from pgvigil.decide import engine as decide
+from pgvigil.decide.failover import VERDICTS
+from pgvigil.decide.situation import Situation
+from pgvigil.judge.engine import diagnose, diagnose_unknown
+from pgvigil.model.command import Refused
+from pgvigil.model.diagnosis import Diagnosis, Urgency
+from pgvigil.model.record import ClusterRecord, Level, Paths, Phase
+from pgvigil.model.sighting import ClusterView, Unseen
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
+from pgvigil.model.units import Generation, NodeName
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, Store
+from pgvigil.sight.watch import ClusterWatch
+
+TICK_S = 1.0
+"""The longest sleep: for what only grows old (grace periods, cool-downs)."""
+LOOK_S = 0.3
+"""How long to wait for fresh looks after steps, before deciding anew on what there is."""
+FIRST_LOOK_S = 3.0
+BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
+"""Pause before the same act is tried again."""
+
+
+class ClusterController:
+    """Guards one cluster. `automatic` False: only carries out commands, and finishes what was begun."""
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        nodes: Mapping[NodeName, NodePorts],
+        pinger: Pinger,
+        clock: Clock,
+        store: Store,
+        journal: Journal,
+        log: Log,
+        *,
+        automatic: bool = True,
+    ) -> None:
+        self.spec, self.journal, self.automatic = spec, journal, automatic
+        self._clock, self._store, self._log = clock, store, log
+        self.record: ClusterRecord | None = None
+        self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths)
+        self._bench = Bench(spec, nodes, self.watch.learnt_paths, clock, self._generation, self._report)
+        self._repairs = Repairs(self._bench, journal, self.watch)
+        self._orders: list[Order] = []
+        self._again = 0
+        self._last_act: tuple[object, ...] = ()
+        self.view: ClusterView = self.watch.view()
+        self.diagnosis = Diagnosis()
+        self.plan = Plan(Rest())
+
+    async def run(self) -> None:
+        """Guard until cancelled. The store's failure ends it; databases run on untouched."""
+        self.record = await self._store.load(self.spec.name)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.journal.run())
+            group.create_task(self.watch.run())
+            group.create_task(self._repairs.run())
+            await self.watch.look(within_s=FIRST_LOOK_S)
+            while True:
+                await self._tick()
+
+    def ask(self, order: Order) -> None:
+        """Hand in a command; its future gets the outcome."""
+        self._orders.append(order)
+        self.watch.news.set()
+
+    def busy(self) -> Mapping[NodeName, str]:
+        """What is being done to single nodes now, in words."""
+        return self._repairs.busy()
+
+    def paths(self, name: NodeName) -> Paths:
+        """Where a node keeps its data and programs, as configured, else as remembered."""
+        spec = self.spec.node(name)
+        known = self.record.paths.get(name, Paths()) if self.record else Paths()
+        return Paths(
+            spec.data_dir or known.data_dir,
+            spec.bin_dir or known.bin_dir,
+            spec.config_file or known.config_file,
+        )
+
+    async def _tick(self) -> None:
+        """One turn of the picture: view, diagnosis, decision, record, steps."""
+        self.watch.news.clear()
+        self.view = self.watch.view()
+        if self.record is None:
+            await self._take_over()
+        else:
+            self.watch.suspect = self.record.primary
+            self.diagnosis = diagnose(self.spec, self.record, self.view)
+            self.journal.notice(self.view, self.diagnosis, self.record.generation)
+            self.plan = self._plan(self._situation(self.record))
+            await self._carry_out(self.plan)
+        await self._wait()
+
+    def _plan(self, situation: Situation) -> Plan:
+        if act := self._ordered(situation):
+            return Plan(act)
+        if not self.automatic and situation.record.phase is Phase.STABLE and not self._pending_change():
+            return Plan(Rest())
+        return decide.decide(situation)
+
+    async def _carry_out(self, plan: Plan) -> None:
+        assert self.record is not None
+        match plan.decision:
+            case Act() as act:
+                await self._act(act)
+            case Hold() as hold:
+                self.journal.held(hold, self.record.generation)
+            case Rest():
+                self.journal.rested()
+        settled = self.record.phase is Phase.STABLE
+        self._repairs.take(plan.repairs if settled else (), settled=settled)
+        for order in tuple(self._orders):
+            orders.follow_up(order, self.record, self.view)
+            if order.outcome.done():
+                self._orders.remove(order)
+
+    async def _act(self, act: Act) -> None:
+        """Record first, then the stages; then a fresh look, the only way an outcome comes back."""
+        assert self.record is not None
+        await self._hesitate(act)
+        saved = await self.journal.decided(act, self.record.generation)
+        if saved is not None:
+            if saved.generation != self.record.generation or saved.phase is not Phase.STABLE:
+                await self._repairs.stop()
+            self.record = saved
+            self.watch.suspect = saved.primary
+        if act.stages:
+            await self._run_stages(act)
+            self.watch.forget_facts()
+            await self.watch.look(within_s=LOOK_S)
+        self.watch.news.set()
+
+    async def _run_stages(self, act: Act) -> None:
+        """The stages, interrupted when the primary fails meanwhile in a way the decision did not know."""
+        known = self._verdict()
+        work = asyncio.ensure_future(run_stages(act.stages, self._bench, self._outcome))
+        try:
+            while not work.done():
+                self.watch.news.clear()
+                news = asyncio.ensure_future(self.watch.news.wait())
+                await asyncio.wait({work, news}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                if not known and not work.done() and self._verdict():
+                    break
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()
+
+    def _verdict(self) -> bool:
+        """Whether the primary of record is judged lost at this moment."""
+        assert self.record is not None
+        diagnosis = diagnose(self.spec, self.record, self.watch.view())
+        found = (diagnosis.find(problem, self.record.primary) for problem in VERDICTS)
+        return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
+
+    async def _hesitate(self, act: Act) -> None:
+        """The same act again means that it did not help: pause longer each time."""
+        same = (act.rule, act.stages)
+        self._again = self._again + 1 if same == self._last_act and act.record is None else 0
+        self._last_act = same
+        await asyncio.sleep(BACKOFF_S[min(self._again, len(BACKOFF_S) - 1)])
+
+    async def _take_over(self) -> None:
+        """No record yet: take the cluster over if it is clear who its primary is."""
+        self.diagnosis = diagnose_unknown(self.view)
+        self.journal.notice(self.view, self.diagnosis, Generation(0))
+        if any(isinstance(node.sql, Unseen) for node in self.view.nodes.values()):
+            self.plan = Plan(Hold("looking", "not every node has been looked at yet"))
+            return
+        first = decide.first_record(self.spec, self.view, self.diagnosis)
+        if isinstance(first, Hold):
+            self.plan = Plan(first)
+            self.journal.held(first, Generation(0))
+            self._refuse_all(first)
+            return
+        act = Act("taken_over", f"{first.primary} is the primary; the cluster is guarded from now on", first)
+        self.record = await self.journal.decided(act, first.generation)
+        self.watch.news.set()
+
+    def _refuse_all(self, hold: Hold) -> None:
+        for order in self._orders:
+            order.finish(Result.REFUSED, hold.reason, detail="; ".join(hold.evidence), hint=hold.hint)
+        self._orders.clear()
+
+    def _ordered(self, situation: Situation) -> Act | None:
+        """Take the next command that has not been begun: an act of its own, or a repair of one node."""
+        for order in tuple(self._orders):
+            if order.before is not None:
+                continue
+            answer = decide.order(situation, order.command)
+            if isinstance(answer, Refused):
+                orders.refuse(order, answer)
+            elif order.dry_run:
+                orders.planned(order, answer)
+            elif not isinstance(answer, Act):
+                order.before = situation.record.primary
+                self._repairs.begin(answer, order)
+            else:
+                order.before = situation.record.primary
+                if not orders.changes_primary(order.command):
+                    order.finish(Result.DONE, answer.reason)
+                order.progress(answer.reason)
+                return answer
+        return None
+
+    def _pending_change(self) -> bool:
+        return any(order.reached and not order.outcome.done() for order in self._orders)
+
+    async def _wait(self) -> None:
+        """Until there is news, or the next instant at which something may become a verdict."""
+        now = self._clock.now()
+        due = [
+            at for at in (self.diagnosis.due, getattr(self.plan.decision, "until", None)) if at is not None
+        ]
+        delay = min([TICK_S, *(max(at - now, 0.0) for at in due)])
+        try:
+            await asyncio.wait_for(self.watch.news.wait(), max(delay, 0.001))
+        except TimeoutError:
+            return
+
+    def _situation(self, record: ClusterRecord) -> Situation:
+        learnt = {name: self.watch.learnt_paths(name) for name in self.view.nodes}
+        if learnt != record.paths and all(paths.data_dir for paths in learnt.values()):
+            record = replace(record, paths=learnt)
+        return Situation(self.spec, record, self.view, self.diagnosis, self._clock.wall())
+
+    def _generation(self) -> Generation:
+        return self.record.generation if self.record else Generation(0)
+
+    def _report(self, node: NodeName, text: str) -> None:
+        self._repairs.report(node, text)
+        for order in self._orders:
+            order.progress(f"{node}: {text}")
+
+    def _outcome(self, outcome: StepOutcome) -> None:
+        self.journal.outcome(outcome, self._generation())
+        for order in self._orders:
+            result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
+            order.progress(f"{sentence(outcome.step)} … {result}")
+
+
+async def guard(controller: ClusterController, log: Log) -> None:
+    """Run a cluster's loop for ever; an error in it holds that cluster, alerts, and the loop goes on."""
+    pause = 1.0
+    while True:
+        try:
+            await controller.run()
+        except* Exception as group:  # the loop's edge: nothing may stop a guard for good
+            error = group.exceptions[0]
+            log.warning("held", cluster=controller.spec.name, error=str(error), exc_info=error)
+            hint = getattr(error, "hint", "")
+            controller.journal.tell("loop_failed", f"held: {error}", Level.ALERT, Generation(0), hint=hint)
+            await asyncio.sleep(pause)
+        pause = min(pause * 2, 30.0)

@@ -1,0 +1,238 @@
+"""Saves the record before any effect, and tells people what happened, each thing once.
+
+Events that explain a decision go into the store together with the record; all others are written behind,
+so that telling never delays acting.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from pgvigil.act.engine import Outcome
+from pgvigil.model.diagnosis import Diagnosis, Urgency
+from pgvigil.model.record import ClusterRecord, Event, Level
+from pgvigil.model.sighting import (
+    Answer,
+    ClusterView,
+    HostAnswer,
+    HostSilent,
+    NoAnswer,
+    NodeView,
+    NoShell,
+    Refusal,
+)
+from pgvigil.model.step import (
+    Act,
+    Decision,
+    Fence,
+    Hold,
+    Promote,
+    Rebuild,
+    Rescue,
+    Rest,
+    StartPrimary,
+    sentence,
+    step_node,
+)
+from pgvigil.model.units import ClusterName, Generation, NodeName
+from pgvigil.ports.contract import Clock, Notifier, Store
+
+
+class Log(Protocol):
+    """What we need of a structured logger."""
+
+    def info(self, event: str, **fields: object) -> object:
+        """Write one line."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> object:
+        """Write one line."""
+        ...
+
+
+ALERTS: Final = (Fence, Promote, Rescue, StartPrimary, Rebuild)
+"""Steps whose failure a human should hear of at once."""
+QUIET: Final = frozenset({"timeline", "learnt"})
+"""Rules that change the record but are no news."""
+
+
+class Journal:
+    """One cluster's history as it happens."""
+
+    def __init__(
+        self, cluster: ClusterName, store: Store, clock: Clock, log: Log, notifiers: Sequence[Notifier] = ()
+    ) -> None:
+        self._cluster, self._store, self._clock, self._log = cluster, store, clock, log
+        self._notifiers = notifiers
+        self._decision: Decision = Rest()
+        self._seen: dict[NodeName, str] = {}
+        self._found: frozenset[tuple[object, ...]] = frozenset()
+        self._pending: asyncio.Queue[Event] = asyncio.Queue(maxsize=10_000)
+        self._listeners: list[Callable[[Event], None]] = []
+
+    async def run(self) -> None:
+        """Write events behind, until cancelled."""
+        while True:
+            events = [await self._pending.get()]
+            while not self._pending.empty():
+                events.append(self._pending.get_nowait())
+            await self._store.add(events)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with every event from now on; returns how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def flush(self) -> None:
+        """Write what is pending, at the end."""
+        events = []
+        while not self._pending.empty():
+            events.append(self._pending.get_nowait())
+        if events:
+            await self._store.add(events)
+
+    async def decided(self, act: Act, generation: Generation) -> ClusterRecord | None:
+        """Make the act's record durable, with the reason; on return effects may begin. Raises StoreError."""
+        event = None
+        if act.rule not in QUIET and self._is_news(act):
+            level = Level.ALERT if act.record and act.record.generation != generation else Level.INFO
+            number = act.record.generation if act.record else generation
+            data = {"steps": "; ".join(sentence(s) for stage in act.stages for s in stage.steps)}
+            event = self._event(act.rule, act.reason, level, number, act.evidence, data=data)
+        self._decision = act
+        if act.record is None:
+            if event:
+                self._later(event)
+            return None
+        saved = await self._store.save(act.record, (event,) if event else ())
+        if event:
+            self._tell(event)
+        return saved
+
+    def held(self, hold: Hold, generation: Generation) -> None:
+        """Tell that nothing is done, and why: once, until the reason changes."""
+        if self._is_news(hold):
+            event = self._event(hold.rule, f"hold: {hold.reason}", Level.WARNING, generation, hold.evidence)
+            self._later(replace(event, hint=hold.hint))
+        self._decision = hold
+
+    def rested(self) -> None:
+        """All is well again."""
+        self._decision = Rest()
+
+    def outcome(self, outcome: Outcome, generation: Generation) -> None:
+        """Tell what came of a step."""
+        step, error = outcome.step, outcome.error
+        data = {"took_s": round(outcome.took_s, 4), **outcome.facts}
+        name = type(step).__name__.lower()
+        if error is None:
+            text, level, hint = sentence(step), Level.INFO, ""
+        else:
+            text, hint = f"failed: {sentence(step)}: {error}", error.hint
+            level = Level.ALERT if isinstance(step, ALERTS) else Level.WARNING
+            name = f"{name}_failed"
+        event = self._event(name, text, level, generation, (), step_node(step), data)
+        self._later(replace(event, hint=hint))
+
+    def notice(self, view: ClusterView, diagnosis: Diagnosis, generation: Generation) -> None:
+        """Tell what was seen, where it differs from before: the evidence as it comes in."""
+        for name, node in view.nodes.items():
+            words = describe(node)
+            before = self._seen.get(name)
+            if words != before:
+                self._seen[name] = words
+                if before is not None:
+                    self._later(self._event("seen", f"{name}: {words}", Level.INFO, generation, (), name))
+        found = frozenset((f.problem, f.node, f.urgency) for f in diagnosis.findings)
+        for finding in diagnosis.findings:
+            if (finding.problem, finding.node, finding.urgency) not in self._found:
+                level = Level.WARNING if finding.urgency is Urgency.TELL else Level.INFO
+                where = f"{finding.node}: " if finding.node else ""
+                text = f"{where}{finding.problem.replace('_', ' ')} ({finding.urgency})"
+                kind = f"found_{finding.problem}"
+                self._later(self._event(kind, text, level, generation, finding.evidence, finding.node))
+        self._found = found
+
+    def tell(self, kind: str, text: str, level: Level, generation: Generation, *, hint: str = "") -> None:
+        """Tell something that is neither decision nor outcome."""
+        self._later(replace(self._event(kind, text, level, generation, ()), hint=hint))
+
+    def _is_news(self, decision: Act | Hold) -> bool:
+        before = self._decision
+        same_kind = type(before) is type(decision)
+        if not same_kind or not isinstance(before, Act | Hold):
+            return True
+        changed = isinstance(decision, Act) and decision.record is not None
+        return changed or (before.rule, before.reason) != (decision.rule, decision.reason)
+
+    def _event(
+        self,
+        kind: str,
+        text: str,
+        level: Level,
+        generation: Generation,
+        evidence: tuple[str, ...],
+        node: NodeName | None = None,
+        data: Mapping[str, str | int | float | None] | None = None,
+    ) -> Event:
+        return Event(
+            cluster=self._cluster,
+            at=self._clock.wall(),
+            kind=kind,
+            text=text,
+            level=level,
+            node=node,
+            generation=generation,
+            evidence=evidence,
+            data=data or {},
+        )
+
+    def _later(self, event: Event) -> None:
+        try:
+            self._pending.put_nowait(event)
+        except asyncio.QueueFull:
+            self._log.warning("events_dropped", cluster=self._cluster, pending=self._pending.qsize())
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        fields = {"cluster": event.cluster, "generation": event.generation, "text": event.text}
+        if event.node:
+            fields["node"] = event.node
+        if event.evidence:
+            fields["evidence"] = "; ".join(event.evidence)
+        if event.hint:
+            fields["hint"] = event.hint
+        write = self._log.info if event.level is Level.INFO else self._log.warning
+        write(event.kind, **fields, **{k: v for k, v in event.data.items() if v not in ("", None)})
+        for notifier in self._notifiers:
+            notifier.tell(event)
+        for listener in tuple(self._listeners):
+            listener(event)
+
+
+def describe(node: NodeView) -> str:
+    """The newest looks at a node in a few words, without what changes all the time."""
+    match node.sql:
+        case Answer():
+            words = "answers as a primary" if node.primary else "answers as a standby"
+            if node.standby and node.standby.receiver is None:
+                words += " without a WAL receiver"
+            return words
+        case Refusal(sqlstate=state):
+            words = f"refuses us (SQLSTATE {state})"
+        case NoAnswer(silence=silence, farewell=bye):
+            said = f", having said {bye.sqlstate}" if bye and bye.sqlstate else ""
+            words = f"no answer ({silence}{said})"
+        case _:
+            return "not looked at yet"
+    match node.host:
+        case HostAnswer(postmaster=postmaster, strays=strays):
+            words += f"; host: postmaster {postmaster}" + (
+                f", {len(strays)} processes left" if strays else ""
+            )
+        case HostSilent(refused=refused):
+            words += "; host: " + ("refuses our shell" if refused else "no answer")
+        case NoShell():
+            pass
+    return words

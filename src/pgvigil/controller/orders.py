@@ -1,0 +1,100 @@
+"""Commands on their way: from being asked to their outcome."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pgvigil.controller.operations import Outcome, Result
+from pgvigil.errors import PgvigilError, Unsafe, UsageError
+from pgvigil.model.command import Command, Failover, PromoteNode, Refused, Switchover
+from pgvigil.model.record import ClusterRecord, Phase
+from pgvigil.model.sighting import ClusterView
+from pgvigil.model.step import Act, Step, sentence
+from pgvigil.model.units import NodeName
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """One command of an operator, and where its outcome goes."""
+
+    command: Command
+    dry_run: bool
+    progress: Callable[[str], None]
+    outcome: asyncio.Future[Outcome]
+    before: NodeName | None = None
+    """The primary when the command was begun; None: not begun yet."""
+    reached: str = ""
+    """The change of primary is done; waiting for the other nodes to settle."""
+    told: set[str] = field(default_factory=set)
+
+    def finish(
+        self, result: Result, text: str, *, detail: str = "", hint: str = "", plan: tuple[str, ...] = ()
+    ) -> None:
+        """Give the outcome, once."""
+        if not self.outcome.done():
+            self.outcome.set_result(Outcome(result, text, detail, hint, plan))
+
+
+def refuse(order: Order, refused: Refused) -> None:
+    """The outcome of a command that is not carried out."""
+    error = refused.error
+    result = Result.REFUSED if isinstance(error, Unsafe | UsageError) else Result.FAILED
+    order.finish(result, error.what, detail=error.detail, hint=error.hint)
+
+
+def planned(order: Order, what: Act | Step) -> None:
+    """The outcome of a rehearsal."""
+    if isinstance(what, Act):
+        steps = tuple(sentence(step) for stage in what.stages for step in stage.steps)
+        steps = tuple(dict.fromkeys(steps))
+        order.finish(Result.PLANNED, what.reason, plan=(*steps, *_afterwards(order.command)))
+    else:
+        order.finish(Result.PLANNED, sentence(what), plan=(sentence(what),))
+
+
+def failed(order: Order, error: PgvigilError) -> None:
+    """The outcome of a step that did not reach its goal."""
+    order.finish(Result.FAILED, error.what, detail=error.detail, hint=error.hint)
+
+
+def changes_primary(command: Command) -> bool:
+    """Whether the command is done only when a change of primary has settled."""
+    return isinstance(command, Switchover | Failover | PromoteNode)
+
+
+def follow_up(order: Order, record: ClusterRecord, view: ClusterView) -> None:
+    """Look whether a change of primary that was ordered is finished, and give its outcome then."""
+    if order.outcome.done() or order.before is None or record.phase is not Phase.STABLE:
+        return
+    primary = view.node(record.primary)
+    if record.primary == order.before:
+        if primary.primary:
+            order.finish(
+                Result.FAILED,
+                f"{order.before} is still the primary",
+                detail="the change was undone; nothing was lost",
+                hint="pgvigil events says why",
+            )
+        return
+    if primary.primary is None:
+        return
+    order.reached = f"{record.primary} is the primary now (timeline {record.timeline})"
+    waiting = [
+        node.name
+        for node in view.nodes.values()
+        if node.name != record.primary and not (node.standby and node.standby.receiver)
+    ]
+    if not waiting:
+        order.finish(Result.DONE, f"{order.reached}; every other node streams from it")
+    elif (text := f"waiting for {', '.join(waiting)} to stream") not in order.told:
+        order.told.add(text)
+        order.progress(f"{order.reached}; {text}")
+
+
+def _afterwards(command: Command) -> tuple[str, ...]:
+    if isinstance(command, Switchover):
+        return (
+            "promote the candidate when it has received everything; start the old primary as its standby",
+            "point every other standby at the new primary",
+        )
+    return ()
