@@ -64,19 +64,22 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     assert SSHD
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    for name in ("host", "user", "stranger"):
+    for name in ("host", "user", "barred", "stranger"):
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
         subprocess.run(keygen, check=True)
     port = _free_port()
     known = (folder / "host.pub").read_text().rsplit(" ", 1)[0]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
     (folder / "ssh_config").touch()
+    barred = "command=\"echo 'This account is currently not available.'; exit 1\" "
+    (folder / "barred_keys").write_text(barred + (folder / "barred.pub").read_text())
     # Without PAM sshd refuses accounts whose password is locked; PAM needs root.
     pam = "yes" if os.geteuid() == 0 and Path("/etc/pam.d/sshd").exists() else "no"
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM {pam}\n"
-        f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nPasswordAuthentication no\n"
-        "KbdInteractiveAuthentication no\nPermitRootLogin yes\nLogLevel VERBOSE\n"
+        f"AuthorizedKeysFile {folder}/user.pub {folder}/barred_keys\n"
+        "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        "PermitRootLogin yes\nLogLevel VERBOSE\n"
     )
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)

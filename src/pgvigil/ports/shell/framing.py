@@ -46,10 +46,10 @@ pgv() { pgv_mark=$1; cd /; pgv_eval "$2"; pgv_end $? kept; }
 trap 'pgv_end $? ended' EXIT
 """
 
-# A job's sh: the script comes by the environment, not as an argument that `ps` shows to everybody.
+# A job's sh: script and mark come by the environment, not as arguments that `ps` shows to everybody.
 _JOB = (
-    r"""pgv=$PGVIGIL_JOB; unset PGVIGIL_JOB; (eval "$pgv"); pgv=$?; """
-    r"""printf '\n%s %s\n' MARK $pgv; printf '\n%s\n' MARK >&2"""
+    r"""pgv=$PGVIGIL_JOB pgv_mark=$PGVIGIL_MARK; unset PGVIGIL_JOB PGVIGIL_MARK; (eval "$pgv"); """
+    r"""pgv=$?; printf '\n%s %s\n' $pgv_mark $pgv; printf '\n%s\n' $pgv_mark >&2"""
 )
 
 
@@ -87,7 +87,7 @@ def job(ready: bytes, done: bytes, script: str, *, within_s: float, has_input: b
     `done`. coreutils' timeout, where there is one, makes that group and ends it BACKSTOP_S after the
     deadline; else the group is that of the `sh`, which leads one if it can.
     """
-    inner = shlex.quote(_JOB.replace("MARK", done.decode()))
+    inner = shlex.quote(_JOB)
     rest = "" if has_input else " </dev/null"
     limit = math.ceil(within_s) + BACKSTOP_S
     return (
@@ -95,7 +95,7 @@ def job(ready: bytes, done: bytes, script: str, *, within_s: float, has_input: b
         "kill -0 -$$ 2>/dev/null || ! command -v setsid >/dev/null || pgv_lead=setsid\n"
         f"printf '\\n%s %s\\n' {ready.decode()} $$; printf '\\n%s\\n' {ready.decode()} >&2\n"
         f'read -r pgv_go; [ "$pgv_go" = {ready.decode()} ] || exit 0\n'
-        f"PGVIGIL_JOB={quoted(script)}; export PGVIGIL_JOB\n"
+        f"PGVIGIL_JOB={quoted(script)} PGVIGIL_MARK={done.decode()}; export PGVIGIL_JOB PGVIGIL_MARK\n"
         "if timeout -k 1 9 true </dev/null >/dev/null 2>&1\n"
         f"then exec $pgv_lead timeout -k 1 {limit} sh -c {inner}{rest}\n"
         f"else exec $pgv_lead sh -c {inner}{rest}; fi; }}\n"
