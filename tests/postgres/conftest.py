@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pgvigil.demo.servers import Binaries, Server, Servers, Setting, find_postgres, wait_until
+from pgvigil.demo.binaries import Binaries, find_postgres
+from pgvigil.demo.servers import Server, Servers, Setting, wait_until
 
 FAST: dict[str, Setting] = {"fsync": False, "wal_retrieve_retry_interval": "100ms"}
 MAJORS: list[int | None] = [int(major) for major in os.environ.get("PGVIGIL_MAJORS", "").split()]

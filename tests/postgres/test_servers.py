@@ -9,18 +9,9 @@ import psycopg
 import pytest
 import yaml
 
-from pgvigil.demo.servers import (
-    PORTS,
-    Account,
-    Binaries,
-    Server,
-    Servers,
-    config_text,
-    find_postgres,
-    processes_in,
-    run_sql,
-    server_account,
-)
+from pgvigil.demo.binaries import Binaries, find_postgres
+from pgvigil.demo.processes import Account, processes_in, server_account
+from pgvigil.demo.servers import PORTS, Server, Servers, config_text, run_sql
 from pgvigil.demo.writer import Writer
 from pgvigil.errors import ConfigError, StepFailed, UsageError
 

