@@ -1,0 +1,70 @@
+"""What must be true between keys of a cluster, each of which is right by itself."""
+
+from collections.abc import Iterator
+
+from pgvigil.config.schema import ClusterSection, NodeSection
+from pgvigil.config.units import duration_text
+from pgvigil.model.spec import Protection, Tag, slot_name
+from pgvigil.model.units import NodeName
+
+Path = tuple[str, ...]
+Complaint = tuple[Path, str]
+"""Where in the cluster, and what is wrong there."""
+
+
+def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
+    """Everything that does not go together in a cluster with its defaults."""
+    if cluster.protection is Protection.QUORUM:
+        yield (
+            ("protection",),
+            "quorum is not in this release, it comes with the next one; write async. Your own "
+            "synchronous_standby_names is left as it is",
+        )
+    yield from _times(cluster)
+    yield from _nodes(cluster)
+    if cluster.shell is not None:
+        yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
+
+
+def _times(cluster: ClusterSection) -> Iterator[Complaint]:
+    probe, failover = cluster.probe, cluster.failover
+    for name in ("unreachable_after", "hung_after"):
+        limit = getattr(failover, name)
+        if probe.suspect_after >= limit:
+            yield (
+                ("failover", name),
+                f"must be more than probe.suspect_after ({duration_text(probe.suspect_after)})",
+            )
+        if probe.interval > limit:
+            yield (
+                ("failover", name),
+                f"must not be less than probe.interval ({duration_text(probe.interval)})",
+            )
+
+
+def _nodes(cluster: ClusterSection) -> Iterator[Complaint]:
+    addresses: dict[tuple[str, int], str] = {}
+    slots: dict[str, str] = {}
+    for name, node in cluster.nodes.items():
+        yield from ((("nodes", name, *path), wrong) for path, wrong in _node(node, cluster))
+        address = (node.host.lower(), node.server(cluster).port)
+        if (same := addresses.setdefault(address, name)) != name:
+            yield ("nodes", name, "host"), f"is the same server as {same}: {node.host}:{address[1]}"
+        if (same := slots.setdefault(slot_name(NodeName(name)), name)) != name:
+            yield (
+                ("nodes", name),
+                f"would have the same replication slot as {same}: {slot_name(NodeName(name))}; rename one",
+            )
+    if not any(node.priority > 0 and Tag.NEVER_PROMOTE not in node.tags for node in cluster.nodes.values()):
+        yield ("nodes",), "at least one must be allowed to be primary (no never_promote, priority above 0)"
+
+
+def _node(node: NodeSection, cluster: ClusterSection) -> Iterator[Complaint]:
+    for key in ("port", "control"):
+        if getattr(node, key) is not None and key in node.postgres.model_fields_set:
+            yield (key,), f"is given twice: here and as postgres.{key}"
+    shell = node.way_in(cluster)
+    if shell is not None and shell is not cluster.shell:
+        yield from ((("shell",), wrong) for wrong in shell.misfits())
+    elif shell is not None:
+        yield from ((("shell",), wrong) for wrong in shell.misfits() if "needs command" in wrong)

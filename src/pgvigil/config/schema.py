@@ -1,0 +1,201 @@
+"""pgvigil.yaml as users write it (DESIGN §6): strict, every key described, turned into `model.spec`.
+
+The description of a field is the only place where a setting is explained; the reference page and the JSON
+Schema are made from it. What is true between keys stands in `config.relations`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+
+from pgvigil.config.access import ControlValue, Port, PostgresSection, ReplicationSection, ShellValue
+from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
+from pgvigil.config.section import Section
+from pgvigil.config.units import Host, Kind, Name, PathText, Text
+from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag
+from pgvigil.model.units import ClusterName, NodeName
+
+
+class NodeSection(Section):
+    """One PostgreSQL server. In short: only its host."""
+
+    host: Host = Field(description="Name or address of its host.")
+    port: Port | None = Field(default=None, description="Short for `postgres: {port: …}`.")
+    control: ControlValue = Field(default=None, description="Short for `postgres: {control: …}`.")
+    priority: Annotated[StrictInt, Field(ge=0, le=1_000_000), Kind("number")] = Field(
+        default=100,
+        description="Of two standbys that are equally far the one with the higher number is promoted. "
+        "0: never this one.",
+    )
+    location: Text | None = Field(
+        default=None, description="Where it stands, such as a data centre. Of two equal standbys the nearer."
+    )
+    tags: frozenset[Tag] = Field(default=frozenset(), description="Wishes for this node.")
+    postgres: PostgresSection = Field(
+        default=PostgresSection(), description="What differs from the cluster's `postgres`."
+    )
+    shell: ShellValue = Field(default=None, description="What differs from the cluster's `shell`.")
+
+    def server(self, cluster: "SharedSection") -> PostgresSection:
+        """Its login and places, with those of the cluster below."""
+        short = {"port": self.port, "control": self.control}
+        given = {name: value for name, value in short.items() if value is not None}
+        return self.postgres.over(cluster.postgres).model_copy(update=given)
+
+    def way_in(self, cluster: "SharedSection") -> ShellValue:
+        """Its shell, with that of the cluster below."""
+        if self.shell is None or cluster.shell is None:
+            return self.shell or cluster.shell
+        return self.shell.over(cluster.shell)
+
+    def spec(self, name: str, cluster: "SharedSection", folder: Path) -> NodeSpec:
+        """The same, as the core knows it."""
+        postgres, shell = self.server(cluster), self.way_in(cluster)
+        return NodeSpec(
+            name=NodeName(name),
+            host=self.host,
+            port=postgres.port,
+            conninfo=postgres.conninfo(folder),
+            password_command=postgres.password_command or "",
+            data_dir=postgres.data_dir or "",
+            bin_dir=postgres.bin_dir or "",
+            config_file=postgres.config_file or "",
+            control=postgres.control.spec() if postgres.control else PgCtl(),
+            shell=shell.spec(name, self.host, folder) if shell else None,
+            priority=self.priority,
+            location=self.location or "",
+            tags=self.tags,
+        )
+
+
+def _node(value: Any) -> Any:  # what YAML had there
+    """The short form of a node: only its host."""
+    return {"host": value} if isinstance(value, str) else value
+
+
+NodeValue = Annotated[
+    NodeSection,
+    BeforeValidator(_node, json_schema_input_type=str | NodeSection),
+    Kind("host or mapping, see below"),
+]
+Targets = Annotated[tuple[Text, ...], Kind("list of `host` or `host:port`")]
+
+
+class SharedSection(Section):
+    """What `defaults` may set for all clusters, and each cluster for itself."""
+
+    postgres: PostgresSection = Field(
+        default=PostgresSection(), description="How pgvigil logs in, and where servers keep their things."
+    )
+    replication: ReplicationSection = Field(
+        default=ReplicationSection(), description="How standbys log in at the node they stream from."
+    )
+    shell: ShellValue = Field(
+        default=None, description="A way to run commands on the nodes' hosts. Without it there is none."
+    )
+    protection: Protection = Field(
+        default=Protection.ASYNC,
+        description="What is promised of acknowledged commits. `quorum` comes with the next release.",
+    )
+    probe: ProbeSection = Field(default=ProbeSection(), description="How often and how patiently to look.")
+    failover: FailoverSection = Field(
+        default=FailoverSection(), description="When a standby is promoted without anybody asking, and which."
+    )
+    fencing: FencingSection = Field(
+        default=FencingSection(), description="How an old primary is kept from acknowledging."
+    )
+    reference_targets: Targets = Field(
+        default=(),
+        description="What must answer for the controller's own network to count as fine, such as a gateway: "
+        "`host` is asked by ping, `host:port` over TCP.",
+    )
+    hooks: HooksSection = Field(
+        default=HooksSection(), description="Programs of yours that are told of events."
+    )
+    keep_old_data: StrictBool = Field(
+        default=False,
+        description="Keep for good the data directory that a clone replaced. `false`: only until the new "
+        "standby streams.",
+    )
+
+
+class ClusterSection(SharedSection):
+    """One primary and its standbys."""
+
+    nodes: dict[Name, NodeValue] = Field(min_length=1, description="The cluster's servers, by name.")
+
+    def spec(self, name: str, folder: Path) -> ClusterSpec:
+        """The same, as the core knows it. Relative paths begin at `folder`."""
+        return ClusterSpec(
+            name=ClusterName(name),
+            nodes=tuple(node.spec(each, self, folder) for each, node in self.nodes.items()),
+            protection=self.protection,
+            replication=self.replication.spec(self.postgres.user),
+            timings=self.failover.timings(self.probe),
+            failover=self.failover.spec(),
+            fencing=self.fencing.spec(),
+            references=self.reference_targets,
+            hooks=self.hooks.spec(),
+            keep_old_data=self.keep_old_data,
+        )
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """What is left out of the log: everything below."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogSection(Section):
+    """The controller's log, on standard error."""
+
+    format: LogFormat = Field(default=LogFormat.TEXT, description="For people, or one JSON object a line.")
+    level: LogLevel = Field(default=LogLevel.INFO, description="What is less than this is left out.")
+
+
+class FileSection(Section):
+    """The keys at the top. Only `clusters` must be there."""
+
+    clusters: dict[Name, ClusterSection] = Field(min_length=1, description="What to watch, by name.")
+    defaults: SharedSection = Field(
+        default=SharedSection(), description="Anything of a cluster but its nodes, for all clusters."
+    )
+    state_dir: PathText | None = Field(
+        default=None,
+        description="Where pgvigil keeps its record. Without it: $STATE_DIRECTORY (systemd), else "
+        "$XDG_STATE_HOME/pgvigil, else ~/.local/state/pgvigil.",
+    )
+    socket: PathText | None = Field(
+        default=None,
+        description="Unix socket on which the controller takes commands. Without it: STATE_DIR/pgvigil.sock.",
+    )
+    reference_targets: Targets = Field(
+        default=(), description="Short for `defaults: {reference_targets: …}`."
+    )
+    hooks: HooksSection = Field(default=HooksSection(), description="Short for `defaults: {hooks: …}`.")
+    log: LogSection = Field(default=LogSection(), description="The controller's log.")
+
+    def merged(self) -> dict[str, ClusterSection]:
+        """Every cluster with the defaults laid below it."""
+        short = {name: getattr(self, name) for name in ("reference_targets", "hooks")}
+        given = {name: value for name, value in short.items() if name in self.model_fields_set}
+        below = self.defaults.over(SharedSection(**given))
+        return {name: cluster.over(_as_cluster(below)) for name, cluster in self.clusters.items()}
+
+
+def _as_cluster(defaults: SharedSection) -> ClusterSection:
+    """Defaults in the shape of a cluster without nodes, to be laid below one."""
+    values = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    return ClusterSection.model_construct(_fields_set=set(values), nodes={}, **values)
