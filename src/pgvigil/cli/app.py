@@ -1,0 +1,83 @@
+"""The `pgvigil` command: its options, its families of commands, and the one place where errors end."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pgvigil.cli import look, operate, protect
+from pgvigil.cli.desk import ConfigOption, Desk, begin
+from pgvigil.cli.report import error_view
+from pgvigil.errors import PgvigilError
+
+HELP = """Keep PostgreSQL streaming replication available, from outside: no agent, no extension.
+
+With a controller running (pgvigil run), commands go through its socket; without one they do the same
+work in this process, under the lock of its state.
+"""
+EPILOG = (
+    "Exit codes: 0 done; 1 failed; 2 wrong call or configuration; 3 refused, because it would not be safe; "
+    "4 timed out; 130 interrupted."
+)
+
+
+class Commands(TyperGroup):
+    """All commands; what they raise is told as ERROR, DETAIL and HINT, never as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer's own context type is private to it
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except PgvigilError as error:
+            raise typer.Exit(_told(ctx.ensure_object(Desk), error)) from error
+        except BaseExceptionGroup as group:
+            ours, others = group.split(PgvigilError)
+            if ours is None or others is not None:
+                raise
+            codes = [_told(ctx.ensure_object(Desk), error) for error in _leaves(ours)]
+            raise typer.Exit(max(codes)) from group
+        except KeyboardInterrupt as stop:
+            desk = ctx.ensure_object(Desk)
+            desk.tell(f"interrupted: {desk.interrupted}")
+            raise typer.Exit(130) from stop
+
+
+def _leaves(group: BaseExceptionGroup[PgvigilError]) -> list[PgvigilError]:
+    found: list[PgvigilError] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _told(desk: Desk, error: PgvigilError) -> int:
+    if desk.as_json:
+        from pgvigil.api.wire import error_json
+
+        desk.print_json({"error": error_json(error)})
+    desk.tell(error_view(error))
+    return error.exit_code
+
+
+app = typer.Typer(
+    name="pgvigil",
+    cls=Commands,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for family in (protect, look, operate):
+    family.add_to(app)
+
+
+@app.callback()
+def options(ctx: typer.Context, config: ConfigOption = None) -> None:
+    """Options for every command."""
+    begin(ctx, config)
+
+
+def main() -> None:
+    """Entry point of the `pgvigil` program."""
+    app(prog_name="pgvigil")

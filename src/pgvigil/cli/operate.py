@@ -1,0 +1,222 @@
+"""Commands that change a cluster. Each shows its plan, asks, tells its progress, and says how it ended."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, node_of, seconds_option
+from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, carry_out
+from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.switchover import switchover
+from pgvigil.cli.theme import local_time
+from pgvigil.model.command import Command, Failover, Pause, PromoteNode, Rejoin, Repoint, Resume
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.step import RebuildMethod
+
+PANEL = "Operate"
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Do it although it is not safe or needed.")]
+NodeArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="[CLUSTER] NODE", help="The cluster may be left out when only one is configured."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (switchover, failover, rejoin, clone, follow, promote, pause, resume):
+        app.command(command.__name__, rich_help_panel=PANEL)(command)
+
+
+def failover(
+    ctx: typer.Context,
+    cluster: ClusterArgument = None,
+    *,
+    to: ToOption = None,
+    force: ForceOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "2min",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make another node primary although the primary may be lost.
+
+    While it is well, use switchover: it loses nothing.
+
+    --force accepts that commits may be lost, and failovers that policy holds back.
+
+    Example: `pgvigil failover orders --to pg3`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec = desk.cluster(cluster)
+    target = node_of(spec, to).name if to else None
+    question = f"Fail {spec.name} over to {target or 'the best standby'}?"
+    if force:
+        question = f"Fail {spec.name} over to {target or 'the best standby'}, even if commits are lost?"
+    _finish(desk, spec, Failover(target, force), timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def rejoin(
+    ctx: typer.Context,
+    names: NodeArguments,
+    *,
+    method: Annotated[
+        RebuildMethod,
+        typer.Option(
+            help="start: as it is, as a standby; rewind: repair its timeline first; clone: copy it anew; "
+            "auto: the mildest that works."
+        ),
+    ] = RebuildMethod.AUTO,
+    force: ForceOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "1h",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make an old primary or a strayed node a standby again.
+
+    Example: `pgvigil rejoin orders pg1 --method rewind`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, (node,) = desk.cluster_and_nodes(names, 1)
+    command = Rejoin(node.name, method, force)
+    question = f"Make {node.name} a standby of {spec.name} ({method})?"
+    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def clone(
+    ctx: typer.Context,
+    names: NodeArguments,
+    *,
+    force: ForceOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "1d",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Copy a node anew from the cluster.
+
+    What it had is replaced. --force does it even to a standby that streams well.
+
+    Example: `pgvigil clone orders pg3`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, (node,) = desk.cluster_and_nodes(names, 1)
+    command = Rejoin(node.name, RebuildMethod.CLONE, force)
+    question = f"Replace all data of {node.name} by a copy from {spec.name}?"
+    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def follow(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="[CLUSTER] NODE UPSTREAM", help="Who follows whom.")],
+    *,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "1min",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Point a running standby at another upstream.
+
+    The upstream is the primary, or a standby to cascade from.
+
+    Example: `pgvigil follow orders pg3 pg2`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, (node, upstream) = desk.cluster_and_nodes(names, 2)
+    command = Repoint(node.name, upstream.name)
+    question = f"Let {node.name} follow {upstream.name}?"
+    _finish(
+        desk, spec, Repoint(node.name, upstream.name), timeout, question=question, yes=yes, dry_run=dry_run
+    )
+
+
+def promote(
+    ctx: typer.Context,
+    names: NodeArguments,
+    *,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "1min",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Promote one node; refused unless it is safe.
+
+    switchover and failover do all that belongs to a change of primary.
+
+    Example: `pgvigil promote orders pg2`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, (node,) = desk.cluster_and_nodes(names, 1)
+    question = f"Promote {node.name} to primary of {spec.name}?"
+    _finish(desk, spec, PromoteNode(node.name), timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def pause(
+    ctx: typer.Context,
+    cluster: ClusterArgument = None,
+    *,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Resume by itself after this.", show_default=False),
+    ] = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "30s",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Do nothing by itself any more: no failover, no repair.
+
+    What is broken then is mended after resume.
+
+    Example: `pgvigil pause orders --for 2h`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec = desk.cluster(cluster)
+    until = None
+    if duration:
+        until = datetime.now(UTC) + timedelta(seconds=seconds_option(duration, name="--for"))
+    how_long = f"until {local_time(until.isoformat())}" if until else "until resumed"
+    question = f"Pause all automatic actions on {spec.name} {how_long}?"
+    _finish(desk, spec, Pause(until), timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def resume(
+    ctx: typer.Context,
+    cluster: ClusterArgument = None,
+    *,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "30s",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Act by itself again.
+
+    What happened meanwhile is acted on at once.
+
+    Example: `pgvigil resume orders`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    _finish(desk, desk.cluster(cluster), Resume(), timeout, question="", yes=True, dry_run=dry_run)
+
+
+def _finish(
+    desk: Desk,
+    spec: ClusterSpec,
+    command: Command,
+    timeout: str,
+    *,
+    question: str,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    order = Order(spec, command, seconds_option(timeout), question)
+    outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
+    raise typer.Exit(EXIT_CODES[outcome.result])

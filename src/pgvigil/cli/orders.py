@@ -1,0 +1,92 @@
+"""How a command that changes something goes: plan, question, progress, outcome."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pgvigil.cli.desk import Desk, run_async
+from pgvigil.cli.report import outcome_view, plan_view
+from pgvigil.cli.theme import DIM
+from pgvigil.controller.operations import Outcome, Result
+from pgvigil.model.command import Command
+from pgvigil.model.spec import ClusterSpec
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")]
+TimeoutOption = Annotated[
+    str, typer.Option("--timeout", metavar="DURATION", help="Give up waiting after this; exit code 4.")
+]
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="NODE", help="Who becomes primary; else the best standby.", show_default=False
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command for a cluster, how long it may take, and what to ask before."""
+
+    spec: ClusterSpec
+    command: Command
+    within_s: float
+    question: str
+
+
+def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
+    """Show the plan and ask unless `yes`; give the order; print what came of it.
+
+    Raises UsageError when there is nobody to ask, typer.Exit when the person does not agree.
+    """
+    if dry_run:
+        return _told(desk, run_async(_give(desk, order, dry_run=True)))
+    if not yes:
+        desk.require_person()
+        planned = run_async(_give(desk, order, dry_run=True))
+        if planned.result is not Result.PLANNED:
+            return _told(desk, planned)
+        desk.tell(plan_view(planned.plan))
+        desk.confirm(order.question, yes=False)
+    goes_on = "what was begun goes on in the controller, if one runs"
+    desk.interrupted = f"{goes_on}; see: pgvigil status {order.spec.name}"
+    return _told(desk, run_async(_give(desk, order, dry_run=False)))
+
+
+async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
+    name = order.spec.name
+    async with desk.reach.operations(desk.config, [name]) as ops:
+        progress = _quiet if dry_run or desk.as_json else _progress(desk)
+        return await ops.order(
+            name, order.command, dry_run=dry_run, within_s=order.within_s, progress=progress
+        )
+
+
+def _progress(desk: Desk) -> Callable[[str], None]:
+    """Lines with the seconds since the order was given, on standard error."""
+    begun = time.monotonic()
+
+    def tell(text: str) -> None:
+        desk.tell(Text.assemble((f"{time.monotonic() - begun:8.2f} s  ", DIM), text))
+
+    return tell
+
+
+def _quiet(_: str) -> None:
+    """Programs read the outcome."""
+
+
+def _told(desk: Desk, outcome: Outcome) -> Outcome:
+    if desk.as_json:
+        from pgvigil.api.wire import outcome_json
+
+        desk.print_json(outcome_json(outcome))
+    elif outcome.result in (Result.DONE, Result.PLANNED):
+        desk.print(outcome_view(desk.out, outcome))
+    else:
+        desk.tell(outcome_view(desk.err, outcome))
+    return outcome

@@ -1,0 +1,192 @@
+"""Commands around the controller: discover, check, run, reload, render, demo, version."""
+
+from enum import StrEnum, auto
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgvigil import __version__
+from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, run_async
+from pgvigil.cli.grants import grants
+from pgvigil.cli.reach import Config
+from pgvigil.cli.report import checks_view
+from pgvigil.errors import ConfigError, UsageError
+from pgvigil.model.check import CheckItem, CheckLevel, worst
+
+PANEL = "Protect"
+
+
+class LogStyle(StrEnum):
+    """`text` for people, `json` for machines."""
+
+    TEXT = auto()
+    JSON = auto()
+
+
+class Rendering(StrEnum):
+    """What `render` can write."""
+
+    GRANTS = auto()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (discover, check, run, reload, render, demo, version):
+        app.command(command.__name__, rich_help_panel=PANEL)(command)
+
+
+def discover(
+    ctx: typer.Context,
+    dsn: Annotated[str, typer.Argument(metavar="DSN", help="libpq connection string or URI of any node.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write it there; never over a file.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What to call the cluster; else its cluster_name.")] = "",
+) -> None:
+    """Write a configuration from a running cluster.
+
+    Nodes, directories and service managers are found over SQL and the hosts' shells.
+
+    Example: `pgvigil discover "host=10.0.0.11 user=pgvigil dbname=postgres" -o pgvigil.yaml`
+    """
+    desk = begin(ctx, None)
+    if output is not None and output.exists():
+        raise UsageError(f"{output} exists already", hint="choose another name: it is never overwritten")
+    found = run_async(desk.reach.discover(dsn, name))
+    desk.tell(checks_view(desk.err, found.items))
+    if output is None:
+        typer.echo(found.text)
+        return
+    try:
+        with output.open("x") as file:
+            file.write(found.text)
+    except OSError as wrong:
+        raise UsageError(f"cannot write {output}", detail=str(wrong)) from wrong
+    desk.tell(f"written: {output}; now run: pgvigil check --config {output}")
+
+
+def check(
+    ctx: typer.Context,
+    cluster: ClusterArgument = None,
+    *,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """See whether clusters are ready: every finding with its fix.
+
+    Changes nothing.
+
+    Exit code 0: ready, perhaps with warnings; 1: not ready.
+
+    Example: `pgvigil check orders`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    specs = [desk.cluster(cluster)] if cluster else list(desk.config.clusters)
+    items = run_async(desk.reach.check(desk.config, [spec.name for spec in specs]))
+    if as_json:
+        desk.print_json([_item_json(item) for item in items])
+    else:
+        desk.print(checks_view(desk.out, items))
+    raise typer.Exit(1 if worst(items) is CheckLevel.ERROR else 0)
+
+
+def _item_json(item: CheckItem) -> dict[str, str]:
+    return {"level": item.level, "place": item.place, "what": item.what, "fix": item.fix}
+
+
+def run(
+    ctx: typer.Context,
+    *,
+    log: Annotated[
+        LogStyle, typer.Option("--log", envvar="PGVIGIL_LOG", help="How to log on standard error.")
+    ] = LogStyle.TEXT,
+    config: ConfigOption = None,
+) -> None:
+    """Watch and protect all clusters until stopped: the service.
+
+    SIGHUP reads the configuration again; SIGTERM and Ctrl-C stop it. Databases run on either way, and a
+    change of primary that was begun is finished by the next run.
+
+    Example: `pgvigil run --config /etc/pgvigil/pgvigil.yaml`
+    """
+    desk = begin(ctx, config)
+    desk.interrupted = "databases run on"
+    loaded = desk.config
+    from pgvigil.cli.logs import set_up_logging
+    from pgvigil.cli.signals import until_stopped
+
+    set_up_logging(as_json=log is LogStyle.JSON)
+
+    def reread() -> Config:
+        return desk.reach.load(desk.config_path)
+
+    run_async(until_stopped(desk.reach.run(loaded, reread), loaded.socket))
+
+
+def reload(ctx: typer.Context, *, config: ConfigOption = None) -> None:
+    """Have the running controller read its configuration again.
+
+    Example: `pgvigil reload`
+    """
+    from pgvigil.api.socket_client import SocketOperations
+
+    desk = begin(ctx, config)
+    desk.print(run_async(SocketOperations(desk.config.socket).reload()))
+
+
+def render(
+    ctx: typer.Context,
+    what: Annotated[Rendering, typer.Argument(help="grants: SQL for pgvigil's logins.")],
+    cluster: ClusterArgument = None,
+    *,
+    config: ConfigOption = None,
+) -> None:
+    """Write grants for PostgreSQL, with the names of the configuration if there is one.
+
+    Example: `pgvigil render grants | psql -X -v ON_ERROR_STOP=1`
+    """
+    match what:
+        case Rendering.GRANTS:
+            desk = begin(ctx, config)
+            typer.echo(grants(desk.cluster(cluster) if cluster or _is_configured(desk) else None))
+
+
+def _is_configured(desk: Desk) -> bool:
+    try:
+        return len(desk.config.clusters) == 1
+    except ConfigError:
+        if desk.config_path is not None:
+            raise
+        return False
+
+
+def demo(
+    ctx: typer.Context,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="See: pgvigil demo help")
+    ] = None,
+) -> None:
+    """Show a failover on this machine, with real servers.
+
+    A writer never stops while the primary is killed.
+
+    Example: `pgvigil demo`
+    """
+    desk = begin(ctx, None)
+    raise typer.Exit(desk.reach.demo(arguments or []))
+
+
+def version(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+    """Print the version.
+
+    Example: `pgvigil version`
+    """
+    if begin(ctx, None, as_json=as_json).as_json:
+        typer.echo(f'{{"version": "{__version__}"}}')
+    else:
+        typer.echo(f"pgvigil {__version__}")

@@ -1,0 +1,102 @@
+"""The way from a command to everything heavy: configuration, controller, demo. Imported when first used.
+
+`pgvigil --help` must come at once, so no module of the command line imports these at its top; tests put
+their own `Reach` in place of `REAL`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from pgvigil.controller.operations import Operations
+from pgvigil.errors import Unreachable
+from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import ClusterName
+
+
+class Config(Protocol):
+    """What commands need of the configuration."""
+
+    @property
+    def clusters(self) -> Sequence[ClusterSpec]:
+        """All clusters, complete and checked."""
+        ...
+
+    @property
+    def socket(self) -> Path:
+        """Where a running controller listens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A configuration made from a running cluster, and what was found while looking."""
+
+    text: str
+    items: tuple[CheckItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """All that commands call outside of the command line."""
+
+    load: Callable[[Path | None], Config]
+    """Raises ConfigError. None: the usual places."""
+    operations: Callable[[Config, Sequence[ClusterName]], AbstractAsyncContextManager[Operations]]
+    """The running controller's, else the same work in this process, under the state's lock."""
+    run: Callable[[Config, Callable[[], Config]], Coroutine[Any, Any, None]]
+    """The controller until cancelled; the second reads the configuration again when `reload` is asked."""
+    discover: Callable[[str, str], Coroutine[Any, Any, Discovered]]
+    """From a libpq connection string and the new cluster's name (empty: its own)."""
+    check: Callable[[Config, Sequence[ClusterName]], Coroutine[Any, Any, list[CheckItem]]]
+    demo: Callable[[Sequence[str]], int]
+    """Its exit code."""
+
+
+def _there(module: str, name: str) -> Any:  # whatever that module offers under the name
+    return getattr(import_module(f"pgvigil.{module}"), name)
+
+
+def _load(path: Path | None) -> Config:
+    config: Config = _there("config.load", "load_config")(path)
+    return config
+
+
+@asynccontextmanager
+async def connect_operations(config: Config, clusters: Sequence[ClusterName]) -> AsyncIterator[Operations]:
+    """The running controller's operations if its socket answers, else this process's own."""
+    client: Any = _there("api.socket_client", "SocketOperations")(config.socket)
+    try:
+        await client.ping()
+    except Unreachable:
+        _there("cli.logs", "set_up_logging")(level=30)  # warnings: a command's own output is its log
+        async with _there("wiring", "local_operations")(config, clusters=clusters) as local:
+            yield local
+    else:
+        yield client
+
+
+async def _run(config: Config, reread: Callable[[], Config]) -> None:
+    await _there("wiring", "run_controller")(config, reread=reread)
+
+
+async def _discover(dsn: str, name: str) -> Discovered:
+    found: Discovered = await _there("wiring", "discover")(dsn, name)
+    return found
+
+
+async def _check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
+    items: list[CheckItem] = await _there("wiring", "check")(config, clusters)
+    return items
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    code: int = _there("demo.story", "run_demo")(arguments)
+    return code
+
+
+REAL = Reach(_load, connect_operations, _run, _discover, _check, _demo)
