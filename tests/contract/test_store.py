@@ -377,6 +377,18 @@ def test_a_state_dir_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     assert "cannot create the state directory" in opened(tmp_path / "file" / "state")
 
 
+def test_a_store_that_could_not_be_opened_is_opened_by_a_later_call(tmp_path: Path) -> None:
+    async def story() -> None:
+        (tmp_path / "state").write_text("in the way")
+        async with SqliteStore(tmp_path / "state" / FILE_NAME) as store:
+            with pytest.raises(StoreError):
+                await store.save(RECORD)
+            (tmp_path / "state").unlink()
+            assert await store.save(RECORD) == await store.load(ORDERS)
+
+    asyncio.run(story())
+
+
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
     async def story() -> None:
         store = await SqliteStore.open(tmp_path)

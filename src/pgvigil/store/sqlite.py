@@ -65,18 +65,20 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """`ports.contract.Store` on SQLite. Made by `open`; a StateLock keeps a second process away.
+    """`ports.contract.Store` on SQLite. A StateLock keeps a second process away.
 
+    The file is opened by `open`, else with the first call, and again with the next one if that failed.
     A call that is cancelled may still be carried out. After a StoreError from `save` the record may be
     read again to see what is stored; nothing is ever stored in part.
     """
 
     def __init__(self, path: Path, *, events_kept: int = EVENTS_KEPT) -> None:
-        """Use `open` instead: this one does not touch the file yet."""
+        """Name the file; nothing is touched yet."""
         self.path = path
         self._events_kept = events_kept
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgvigil-store")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self._waiting, self._counting = 0, Lock()
 
     @classmethod
@@ -84,7 +86,7 @@ class SqliteStore:
         """Open or create the store. Raises StoreError: damaged, not ours, newer than us, not accessible."""
         store = cls(state_dir / FILE_NAME, events_kept=events_kept)
         try:
-            await store._do(store._open)
+            await store._do(lambda: store._db)
         except BaseException:
             store._thread.shutdown(wait=False)
             raise
@@ -158,7 +160,7 @@ class SqliteStore:
                 return StoreError(f"{self.path}: {cause}", detail=f"{why} ({name})", hint=hint or _DAMAGED)
         return StoreError(f"{self.path} cannot be used", detail=f"{why} ({name})")
 
-    def _open(self) -> None:
+    def _open(self) -> sqlite3.Connection:
         make_state_dir(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for its owner alone
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -167,7 +169,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """See that the file is one of ours and sound, before anything in it is changed."""
@@ -197,14 +199,17 @@ class SqliteStore:
             connection.executescript(_SCHEMA)
 
     def _close(self) -> None:
+        self._closed = True
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     @property
     def _db(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._closed:
             raise StoreError(f"{self.path} is closed")
+        if self._connection is None:
+            self._connection = self._open()
         return self._connection
 
     @contextmanager
