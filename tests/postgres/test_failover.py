@@ -1,0 +1,131 @@
+"""The main job on real servers: the primary fails in every way, and nothing that was committed is lost."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from pgvigil.demo.processes import processes_in
+from pgvigil.demo.servers import Server, Servers, wait_until
+from pgvigil.demo.writer import Writer
+from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
+
+pytestmark = pytest.mark.postgres
+Trio = tuple[Server, Server, Server]
+
+
+@pytest.fixture
+def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
+    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+        guard.await_health()
+        yield guard
+
+
+@pytest.fixture
+def writer(trio_of_servers: Trio) -> Iterator[Writer]:
+    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+        yield writer
+
+
+def by_name(trio: Trio, name: str) -> Server:
+    return next(server for server in trio if server.name == name)
+
+
+def freeze_senders(server: Server) -> None:
+    """Stop the primary's WAL senders: what is committed from now on reaches no standby."""
+    for (pid,) in server.sql("select pid from pg_stat_replication"):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def lost_nothing(writer: Writer, trio: Trio, guard: Guard) -> None:
+    time.sleep(0.2)
+    writer.stop()
+    assert writer.lost(by_name(trio, guard.primary()).conninfo(dbname="postgres")) == []
+
+
+def test_a_crash_fails_over_and_the_old_primary_returns(
+    guard: Guard, writer: Writer, trio_of_servers: Trio
+) -> None:
+    trio_of_servers[0].kill_all()
+    guard.await_primary(other_than="pg1")
+    guard.await_health()
+    assert "primary_crashed" in guard.kinds()
+    assert guard.status()["generation"] == 2
+    lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_committed_rows_that_were_never_sent_are_rescued(guard: Guard, trio_of_servers: Trio) -> None:
+    pg1 = trio_of_servers[0]
+    pg1.sql("create table kept (n int)")
+    wait_until(lambda: trio_of_servers[1].sql("select to_regclass('kept')")[0][0], within_s=5, what="table")
+    freeze_senders(pg1)
+    for n in range(400):
+        pg1.sql("insert into kept values (%s)", n)
+    pg1.kill_all()
+    new = by_name(trio_of_servers, guard.await_primary(other_than="pg1"))
+    assert new.sql("select count(*) from kept") == [(400,)]
+    guard.await_health()
+    (rescued,) = [event for event in guard.events() if event["kind"] == "rescue"]
+    assert rescued["data"]["commits"] >= 400
+    for server in trio_of_servers:
+        wait_until(partial(has_rows, server, 400), within_s=10, what="the rows on every node")
+
+
+def has_rows(server: Server, count: int) -> bool:
+    return server.sql("select count(*) from kept") == [(count,)]
+
+
+def test_a_hung_primary_is_killed_before_another_is_promoted(
+    servers: Servers, trio_of_servers: Trio, writer: Writer
+) -> None:
+    pg1 = trio_of_servers[0]
+    with guarding(with_timings(cluster_spec(servers, trio_of_servers), hung_after=1.0)) as guard:
+        guard.await_health()
+        frozen = processes_in(pg1.data_dir)
+        pg1.freeze()
+        guard.await_primary(other_than="pg1")
+        assert not set(frozen) & set(processes_in(pg1.data_dir))
+        guard.await_health()
+        lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_a_restart_within_its_grace_is_no_failover(guard: Guard, trio_of_servers: Trio) -> None:
+    pg1 = trio_of_servers[0]
+    pg1.stop()
+    time.sleep(1)
+    pg1.start()
+    guard.await_health(within_s=20)
+    assert guard.status()["generation"] == 1
+    assert guard.primary() == "pg1"
+
+
+def test_a_stop_beyond_its_grace_fails_over_and_loses_nothing(
+    servers: Servers, trio_of_servers: Trio, writer: Writer
+) -> None:
+    with guarding(with_timings(cluster_spec(servers, trio_of_servers), restart_grace=1.0)) as guard:
+        guard.await_health()
+        trio_of_servers[0].stop()
+        guard.await_primary(other_than="pg1")
+        guard.await_health()
+        lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_the_new_primary_may_crash_at_once(guard: Guard, writer: Writer, trio_of_servers: Trio) -> None:
+    trio_of_servers[0].kill_all()
+    second = guard.await_primary(other_than="pg1")
+    by_name(trio_of_servers, second).kill_all()
+    guard.await_primary(other_than=second)
+    guard.await_health(within_s=60)
+    lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_without_a_shell_a_crash_needs_a_standby_as_witness(servers: Servers, trio_of_servers: Trio) -> None:
+    with guarding(cluster_spec(servers, trio_of_servers, shell=False)) as guard:
+        guard.await_health()
+        trio_of_servers[0].kill_all()
+        guard.await_primary(other_than="pg1")
+        (event,) = [e for e in guard.events() if e["kind"] == "primary_crashed"]
+        assert any("lost its upstream" in text for text in event["evidence"])
