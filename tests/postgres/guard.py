@@ -29,10 +29,9 @@ from pgvigil.model.spec import (
     WhenUnreachable,
 )
 from pgvigil.model.units import ClusterName, NodeName
-from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Store
 from pgvigil.store.memory import MemoryStore
-from pgvigil.wiring import cluster_controller
+from pgvigil.wiring import make_fleet
 
 
 T = TypeVar("T")
@@ -158,15 +157,14 @@ class Guard:
 def guarding(*specs: ClusterSpec, store: Store | None = None, automatic: bool = True) -> Iterator[Guard]:
     """Guard the clusters in a thread; on leaving the controller is stopped, the servers are not."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    kept, clock = store or MemoryStore(), SystemClock()
+    kept = store or MemoryStore()
     ready: list[Guard] = []
     stop: list[Callable[[], object]] = []
     begun = threading.Event()
 
     async def work() -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
-        controllers = [cluster_controller(spec, kept, clock, automatic=automatic) for spec in specs]
-        async with Fleet(controllers, kept, clock, structlog.get_logger()).running() as fleet:
+        async with make_fleet(kept, automatic=automatic).running(specs) as fleet:
             ready.append(Guard(loop, fleet, specs, kept))
             stop.append(lambda: loop.call_soon_threadsafe(end.set))
             begun.set()

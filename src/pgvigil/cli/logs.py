@@ -6,8 +6,9 @@ import sys
 import structlog
 
 
-def set_up_logging(*, as_json: bool = False, level: int = logging.INFO) -> None:
+def set_up_logging(*, as_json: bool = False, level: str = "info") -> None:
     """Send our events and warnings of the libraries to standard error. Later calls replace earlier ones."""
+    least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -20,7 +21,7 @@ def set_up_logging(*, as_json: bool = False, level: int = logging.INFO) -> None:
         renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
     structlog.configure(
         processors=[*shared, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -32,4 +33,4 @@ def set_up_logging(*, as_json: bool = False, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.WARNING))  # libraries tell more than anybody reads
+    root.setLevel(max(least, logging.WARNING))  # libraries tell more than anybody reads

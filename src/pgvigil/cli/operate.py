@@ -131,9 +131,7 @@ def follow(
     spec, (node, upstream) = desk.cluster_and_nodes(names, 2)
     command = Repoint(node.name, upstream.name)
     question = f"Let {node.name} follow {upstream.name}?"
-    _finish(
-        desk, spec, Repoint(node.name, upstream.name), timeout, question=question, yes=yes, dry_run=dry_run
-    )
+    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def promote(

@@ -60,7 +60,7 @@ def discover(
     found = run_async(desk.reach.discover(dsn, name))
     desk.tell(checks_view(desk.err, found.items))
     if output is None:
-        typer.echo(found.text)
+        typer.echo(found.text, nl=False)
         return
     try:
         with output.open("x") as file:
@@ -103,8 +103,14 @@ def run(
     ctx: typer.Context,
     *,
     log: Annotated[
-        LogStyle, typer.Option("--log", envvar="PGVIGIL_LOG", help="How to log on standard error.")
-    ] = LogStyle.TEXT,
+        LogStyle | None,
+        typer.Option(
+            "--log",
+            envvar="PGVIGIL_LOG",
+            help="How to log on standard error; else as configured.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Watch and protect all clusters until stopped: the service.
@@ -120,7 +126,7 @@ def run(
     from pgvigil.cli.logs import set_up_logging
     from pgvigil.cli.signals import until_stopped
 
-    set_up_logging(as_json=log is LogStyle.JSON)
+    set_up_logging(as_json=(log or loaded.log_format) == "json", level=loaded.log_level)
 
     def reread() -> Config:
         return desk.reach.load(desk.config_path)
@@ -167,18 +173,19 @@ def _is_configured(desk: Desk) -> bool:
 
 def demo(
     ctx: typer.Context,
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="See: pgvigil demo help")
-    ] = None,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running, and say what to try next.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show a failover on this machine, with real servers.
+    """Show a failover and a switchover on this machine, with real servers.
 
-    A writer never stops while the primary is killed.
+    Makes three PostgreSQL servers in a temporary directory, kills the primary with SIGKILL under a
+    writer, tells what happens by the millisecond, and switches back.
 
-    Example: `pgvigil demo`
+    Example: `pgvigil demo --keep`
     """
-    desk = begin(ctx, None)
-    raise typer.Exit(desk.reach.demo(arguments or []))
+    desk = begin(ctx, None, as_json=as_json)
+    raise typer.Exit(desk.reach.demo(keep, as_json))
 
 
 def version(ctx: typer.Context, *, as_json: JsonOption = False) -> None:

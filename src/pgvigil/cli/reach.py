@@ -5,13 +5,13 @@ their own `Reach` in place of `REAL`.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from pgvigil.controller.operations import Operations
+from pgvigil.controller.operations import Json, Operations
 from pgvigil.errors import Unreachable
 from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import ClusterSpec
@@ -29,6 +29,16 @@ class Config(Protocol):
     @property
     def socket(self) -> Path:
         """Where a running controller listens."""
+        ...
+
+    @property
+    def log_format(self) -> str:
+        """`text` or `json`."""
+        ...
+
+    @property
+    def log_level(self) -> str:
+        """`debug`, `info`, `warning` or `error`."""
         ...
 
 
@@ -53,8 +63,12 @@ class Reach:
     discover: Callable[[str, str], Coroutine[Any, Any, Discovered]]
     """From a libpq connection string and the new cluster's name (empty: its own)."""
     check: Callable[[Config, Sequence[ClusterName]], Coroutine[Any, Any, list[CheckItem]]]
-    demo: Callable[[Sequence[str]], int]
-    """Its exit code."""
+    demo: Callable[[bool, bool], int]
+    """Whether to keep it running, whether to print JSON → its exit code."""
+
+
+FIRST_LOOK_S = 5.0
+"""How long a command without a controller waits until every node has been looked at."""
 
 
 def _there(module: str, name: str) -> Any:  # whatever that module offers under the name
@@ -62,7 +76,7 @@ def _there(module: str, name: str) -> Any:  # whatever that module offers under 
 
 
 def _load(path: Path | None) -> Config:
-    config: Config = _there("config.load", "load_config")(path)
+    config: Config = _there("config.load", "load")(path)
     return config
 
 
@@ -73,15 +87,35 @@ async def connect_operations(config: Config, clusters: Sequence[ClusterName]) ->
     try:
         await client.ping()
     except Unreachable:
-        _there("cli.logs", "set_up_logging")(level=30)  # warnings: a command's own output is its log
-        async with _there("wiring", "local_operations")(config, clusters=clusters) as local:
+        _there("cli.logs", "set_up_logging")(level="error")  # a command's own output is its log
+        async with _local(config, clusters) as local:
             yield local
     else:
         yield client
 
 
+@asynccontextmanager
+async def _local(config: Config, clusters: Sequence[ClusterName]) -> AsyncIterator[Operations]:
+    import asyncio
+
+    wanted: Any = config
+    chosen = tuple(spec for spec in config.clusters if spec.name in clusters)
+    async with _there("wiring", "operations")(replace(wanted, clusters=chosen), automatic=False) as fleet:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                while not _all_seen(await fleet.status()):  # noqa: ASYNC110  # `Operations` has no event for it
+                    await asyncio.sleep(0.02)
+        yield fleet
+
+
+def _all_seen(clusters: Sequence[Json]) -> bool:
+    return all(node["state"] != "? unseen" for cluster in clusters for node in cluster["nodes"])
+
+
 async def _run(config: Config, reread: Callable[[], Config]) -> None:
-    await _there("wiring", "run_controller")(config, reread=reread)
+    serve = _there("api.socket_server", "serve")
+    async with _there("wiring", "operations")(config, automatic=True) as fleet:
+        await serve(fleet, config.socket)
 
 
 async def _discover(dsn: str, name: str) -> Discovered:
@@ -94,8 +128,8 @@ async def _check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckI
     return items
 
 
-def _demo(arguments: Sequence[str]) -> int:
-    code: int = _there("demo.story", "run_demo")(arguments)
+def _demo(keep: bool, as_json: bool) -> int:
+    code: int = _there("cli.story", "run_demo")(keep=keep, as_json=as_json)
     return code
 
 

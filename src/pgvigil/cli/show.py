@@ -3,7 +3,7 @@
 Every function makes a rich renderable from the JSON of `controller.status_shape`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -87,7 +87,7 @@ COLUMNS: Final = (
 )
 
 
-def clusters_view(console: Console, clusters: list[Shape], *, wide: bool = False) -> RenderableType:
+def clusters_view(console: Console, clusters: Sequence[Shape], *, wide: bool = False) -> RenderableType:
     """All clusters, one below the other."""
     parts: list[RenderableType] = []
     for cluster in clusters:

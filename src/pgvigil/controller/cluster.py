@@ -66,6 +66,8 @@ class ClusterController:
         self.view: ClusterView = self.watch.view()
         self.diagnosis = Diagnosis()
         self.plan = Plan(Rest())
+        self.first_look = asyncio.Event()
+        """Set when every node has been looked at, or has had the time for it."""
 
     async def run(self) -> None:
         """Guard until cancelled. The store's failure ends it; databases run on untouched."""
@@ -77,6 +79,8 @@ class ClusterController:
             await self.watch.look(within_s=FIRST_LOOK_S)
             while True:
                 await self._tick()
+                if self.record or not self._unseen():
+                    self.first_look.set()
 
     def ask(self, order: Order) -> None:
         """Hand in a command; its future gets the outcome."""
@@ -186,7 +190,7 @@ class ClusterController:
         """No record yet: take the cluster over if it is clear who its primary is."""
         self.diagnosis = diagnose_unknown(self.view)
         self.journal.notice(self.view, self.diagnosis, Generation(0))
-        if any(isinstance(node.sql, Unseen) for node in self.view.nodes.values()):
+        if self._unseen():
             self.plan = Plan(Hold("looking", "not every node has been looked at yet"))
             return
         first = decide.first_record(self.spec, self.view, self.diagnosis)
@@ -199,6 +203,9 @@ class ClusterController:
         self.record = await self.journal.decided(act, first.generation)
         self.watch.news.set()
 
+    def _unseen(self) -> bool:
+        return any(isinstance(node.sql, Unseen) for node in self.view.nodes.values())
+
     def _refuse_all(self, hold: Hold) -> None:
         for order in self._orders:
             order.finish(Result.REFUSED, hold.reason, detail="; ".join(hold.evidence), hint=hold.hint)
@@ -207,7 +214,7 @@ class ClusterController:
     def _ordered(self, situation: Situation) -> Act | None:
         """Take the next command that has not been begun: an act of its own, or a repair of one node."""
         for order in tuple(self._orders):
-            if order.before is not None:
+            if order.before is not None or order.outcome.done():
                 continue
             answer = decide.order(situation, order.command)
             if isinstance(answer, Refused):

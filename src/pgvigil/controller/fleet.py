@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from pgvigil.controller.cluster import ClusterController, guard
 from pgvigil.controller.journal import Log
@@ -11,34 +12,82 @@ from pgvigil.controller.orders import Order
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Command
+from pgvigil.model.record import Event
+from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.contract import Clock, Store
 
 
-class Fleet:
-    """Implements `Operations` for the clusters it guards."""
+@dataclass(slots=True)
+class _Guarded:
+    controller: ClusterController
+    task: "asyncio.Task[None]"
 
-    def __init__(self, clusters: Sequence[ClusterController], store: Store, clock: Clock, log: Log) -> None:
-        self._clusters = {controller.spec.name: controller for controller in clusters}
-        self._store, self._clock, self._log = store, clock, log
+
+class Fleet:
+    """Implements `Operations` for the clusters it guards. `make` gives a cluster its controller."""
+
+    def __init__(
+        self, make: Callable[[ClusterSpec], ClusterController], store: Store, clock: Clock, log: Log
+    ) -> None:
+        self._make, self._store, self._clock, self._log = make, store, clock, log
+        self._clusters: dict[ClusterName, _Guarded] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Fleet"]:
-        """Guard all clusters as long as the context lasts."""
+    async def running(self, specs: Sequence[ClusterSpec]) -> AsyncIterator["Fleet"]:
+        """Guard these clusters as long as the context lasts."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(guard(c, self._log)) for c in self._clusters.values()]
+            self._group = group
             try:
+                await self.guard(specs)
                 yield self
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
-                for controller in self._clusters.values():
-                    await controller.journal.flush()
+                await self.guard(())
+
+    async def guard(self, specs: Sequence[ClusterSpec]) -> str:
+        """Guard just these from now on; a cluster whose settings did not change is not disturbed.
+
+        A change of primary that was begun in a cluster that is stopped here is finished when it is guarded
+        again. Returns what changed, as a sentence.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        known = {name: guarded.controller.spec for name, guarded in self._clusters.items()}
+        changed = [name for name, spec in wanted.items() if name in known and known[name] != spec]
+        removed = [name for name in known if name not in wanted]
+        added = [name for name in wanted if name not in known]
+        for name in (*removed, *changed):
+            await self._stop(name)
+        for name in (*added, *changed):
+            self._start(wanted[name])
+        changes = {"added": added, "removed": removed, "changed": changed}
+        words = [f"{what}: {', '.join(sorted(names))}" for what, names in changes.items() if names]
+        return "; ".join(words) or "nothing changed"
+
+    def _start(self, spec: ClusterSpec) -> None:
+        assert self._group is not None
+        controller = self._make(spec)
+        task = self._group.create_task(guard(controller, self._log), name=f"cluster {spec.name}")
+        self._clusters[spec.name] = _Guarded(controller, task)
+
+    async def _stop(self, name: ClusterName) -> None:
+        guarded = self._clusters.pop(name)
+        guarded.task.cancel()
+        await asyncio.wait({guarded.task})
+        await guarded.controller.journal.flush()
+
+    async def looked(self) -> None:
+        """Until every cluster has been looked at once, and taken over if that is possible."""
+        for guarded in self._clusters.values():
+            await guarded.controller.first_look.wait()
+
+    def listen(self, cluster: ClusterName, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with every event of that cluster from now on; returns how to stop that."""
+        return self._cluster(cluster).journal.listen(listener)
 
     async def status(self, cluster: ClusterName | None = None) -> list[Json]:
         """See `Operations`."""
-        chosen = [self._cluster(cluster)] if cluster else list(self._clusters.values())
+        chosen = [self._cluster(cluster)] if cluster else [g.controller for g in self._clusters.values()]
         return [self._status(controller) for controller in chosen]
 
     async def order(
@@ -64,15 +113,15 @@ class Fleet:
         """See `Operations`."""
         if cluster is not None:
             self._cluster(cluster)
-        for controller in self._clusters.values():
-            await controller.journal.flush()
+        for guarded in self._clusters.values():
+            await guarded.controller.journal.flush()
         return [event_json(event) for event in await self._store.events(cluster, limit=limit, after=after)]
 
     def _cluster(self, name: ClusterName) -> ClusterController:
         if name not in self._clusters:
             known = ", ".join(sorted(self._clusters)) or "none"
             raise UsageError(f"there is no cluster {name}", hint=f"clusters: {known}")
-        return self._clusters[name]
+        return self._clusters[name].controller
 
     def _status(self, controller: ClusterController) -> Json:
         record, wall = controller.record, self._clock.wall()

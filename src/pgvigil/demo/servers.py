@@ -39,6 +39,13 @@ from pgvigil.model.units import NodeName
 Setting = str | int | bool
 HOST = "127.0.0.1"
 LOGIN, REPLICATION_LOGIN = "pgvigil", "replicator"
+REWIND = (
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+)
+"""What pg_rewind calls on its source (manual: pg_rewind, Notes)."""
 SETTINGS: Mapping[str, Setting] = {
     "listen_addresses": HOST,
     "shared_buffers": "16MB",
@@ -358,6 +365,9 @@ class _Workshop:
         rights = {LOGIN: "SUPERUSER", REPLICATION_LOGIN: "REPLICATION"}
         text = "".join(f"CREATE ROLE {login} {rights[login]} LOGIN PASSWORD '{password}'\n"
                        for login, password in self.passwords.items())  # fmt: skip
+        text += "".join(
+            f"GRANT EXECUTE ON FUNCTION {function} TO {REPLICATION_LOGIN}\n" for function in REWIND
+        )
         self.account.run(self.bin_dir / "postgres", "--single", "-F", "-D", data_dir, "postgres",
                          home=home, text=text)  # fmt: skip
 
