@@ -1,0 +1,62 @@
+"""Clusters in every plight, as JSON, for what draws them."""
+
+from pgvigil.controller.operations import Json
+from pgvigil.controller.status import status_json
+from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
+from pgvigil.model.step import Hold, Plan, Rest
+from pgvigil.model.units import Instant, NodeName
+from tests.builders import (
+    NOW,
+    WALL,
+    Cluster,
+    a_cluster,
+    cascade,
+    changed_record,
+    claims_primary,
+    crashed,
+    lagging,
+    receiver_lost,
+    vanished,
+)
+
+
+def shape(cluster: Cluster, *findings: Finding, plan: Plan | None = None, **busy: str) -> Json:
+    return status_json(
+        cluster.spec,
+        cluster.record,
+        cluster.view,
+        Diagnosis(findings),
+        plan or Plan(Rest()),
+        wall=WALL,
+        paused=cluster.record.paused,
+        busy={NodeName(node): text for node, text in busy.items()},
+    )
+
+
+def healthy() -> Json:
+    return shape(lagging(a_cluster("pg1*@berlin pg2@berlin pg3@paris"), "pg3", 123_456))
+
+
+def losing_its_primary() -> Json:
+    cluster = vanished(receiver_lost(a_cluster("db-a* db-b db-c", name="billing")), "db-a", for_s=2.2)
+    evidence = ("no answer over SQL for 2.2 s", "db-b and db-c have lost their WAL receiver")
+    due = Instant(NOW + 0.8)
+    finding = Finding(Problem.PRIMARY_LOST, NodeName("db-a"), evidence, Urgency.WAITING, due)
+    return shape(cluster, finding, plan=Plan(Hold("wait", "the silence is too short", until=due)))
+
+
+def rejoining() -> Json:
+    cluster = changed_record(a_cluster("pg1* pg2 pg3 pg4", name="shop"), generation=4, paused=True)
+    cluster = crashed(cascade(cluster, "pg4", "pg2"), "pg3")
+    hold = Hold("cooldown", "3 failovers in 15 minutes", hint="find out why")
+    return shape(cluster, plan=Plan(hold, warnings=("no fencing but hope",)), pg3="pg_rewind: 40 %")
+
+
+def two_primaries() -> Json:
+    cluster = claims_primary(changed_record(a_cluster("pg1 pg2*"), generation=2), "pg1")
+    evidence = ("answers out of recovery, but pg2 is primary since generation 2",)
+    return shape(cluster, Finding(Problem.STALE_PRIMARY, NodeName("pg1"), evidence))
+
+
+def every_picture() -> list[Json]:
+    return [healthy(), losing_its_primary(), rejoining(), two_primaries()]
