@@ -7,12 +7,13 @@ import psycopg
 import pytest
 
 from pgvigil.config.grants import PARAMETERS, grants
-from pgvigil.demo.servers import REPLICATION_LOGIN, Server, Servers
+from pgvigil.demo.servers import Server, Servers
 from pgvigil.sight.probe import FACTS, PROBE, SENDER_NAMES
 
 pytestmark = pytest.mark.postgres
 
 WATCHER = 'pg "vigil\'s" \\role'
+STREAMER = "streamer"
 SECRET = "only-for-this-test"
 
 
@@ -31,13 +32,14 @@ def run_script(server: Server, script: str) -> subprocess.CompletedProcess[str]:
 def pair(servers: Servers) -> tuple[Server, Server]:
     """A primary on which the script ran twice, and its standby."""
     primary = servers.make_primary("pg1")
-    script = grants(version(primary), WATCHER, REPLICATION_LOGIN, ("postgres", "template1"))
+    script = grants(version(primary), WATCHER, STREAMER, ("postgres", "template1"))
     for _ in "once", "again":
         done = run_script(primary, script)
         assert done.returncode == 0, done.stderr
         assert "WARNING" not in done.stderr
-    primary.sql(psycopg.sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-        psycopg.sql.Identifier(WATCHER), SECRET).as_string())  # fmt: skip
+    for role in WATCHER, STREAMER:
+        name = psycopg.sql.Identifier(role)
+        primary.sql(psycopg.sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, SECRET).as_string())
     standby = servers.add_standby("pg2", primary)
     standby.wait_streaming(primary)
     return primary, standby
@@ -120,14 +122,16 @@ def test_neither_role_may_do_more(pair: tuple[Server, Server]) -> None:
             watch(primary)(statement)
 
 
-def test_the_replication_role_rewinds(pair: tuple[Server, Server], servers: Servers) -> None:
+def test_the_replication_role_streams_and_rewinds(pair: tuple[Server, Server], servers: Servers) -> None:
     primary, standby = pair
     standby.sql("SELECT pg_promote(true)")
     primary.sql("CREATE TABLE lost AS SELECT generate_series(1, 1000)")
     standby.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000)")
     standby.sql("CHECKPOINT")
     primary.stop()
-    login = standby.conninfo(user=REPLICATION_LOGIN, passfile=str(servers.passfile(REPLICATION_LOGIN)))
+    login = standby.conninfo(user=STREAMER, password=SECRET)
+    with psycopg.connect(login, replication="true", autocommit=True) as stream:
+        assert stream.execute("IDENTIFY_SYSTEM").fetchone()
     servers.account.run(
         primary.bin_dir / "pg_rewind", "-D", primary.data_dir, "--source-server", login, "--no-sync",
         home=servers.home,
