@@ -8,11 +8,11 @@ import typer
 
 from pgvigil import __version__
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, run_async
-from pgvigil.cli.grants import grants
 from pgvigil.cli.reach import Config
 from pgvigil.cli.report import checks_view
 from pgvigil.errors import ConfigError, UsageError
 from pgvigil.model.check import CheckItem, CheckLevel, worst
+from pgvigil.model.spec import ClusterSpec
 
 PANEL = "Protect"
 
@@ -150,16 +150,33 @@ def render(
     what: Annotated[Rendering, typer.Argument(help="grants: SQL for pgvigil's logins.")],
     cluster: ClusterArgument = None,
     *,
+    major: Annotated[int, typer.Option(metavar="N", help="PostgreSQL's major version.")] = 16,
     config: ConfigOption = None,
 ) -> None:
-    """Write grants for PostgreSQL, with the names of the configuration if there is one.
+    """Write what other programs need: the SQL that makes pgvigil's roles.
+
+    The roles are named as in the configuration, if there is one; else pgvigil and replicator.
 
     Example: `pgvigil render grants | psql -X -v ON_ERROR_STOP=1`
     """
     match what:
         case Rendering.GRANTS:
             desk = begin(ctx, config)
-            typer.echo(grants(desk.cluster(cluster) if cluster or _is_configured(desk) else None))
+            spec = desk.cluster(cluster) if cluster or _is_configured(desk) else None
+            typer.echo(_grants(spec, major), nl=False)
+
+
+def _grants(spec: ClusterSpec | None, major: int) -> str:
+    from pgvigil.config.grants import grants
+
+    login = dict(spec.nodes[0].conninfo) if spec else {}
+    streamer = dict(spec.replication.conninfo) if spec else {}
+    return grants(
+        major * 10_000,
+        login.get("user", "pgvigil"),
+        streamer.get("user", "replicator"),
+        (login.get("dbname", "postgres"),),
+    )
 
 
 def _is_configured(desk: Desk) -> bool:

@@ -5,13 +5,13 @@ their own `Reach` in place of `REAL`.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from pgvigil.controller.operations import Json, Operations
+from pgvigil.controller.operations import Operations
 from pgvigil.errors import Unreachable
 from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import ClusterSpec
@@ -67,10 +67,6 @@ class Reach:
     """Whether to keep it running, whether to print JSON → its exit code."""
 
 
-FIRST_LOOK_S = 5.0
-"""How long a command without a controller waits until every node has been looked at."""
-
-
 def _there(module: str, name: str) -> Any:  # whatever that module offers under the name
     return getattr(import_module(f"pgvigil.{module}"), name)
 
@@ -88,34 +84,14 @@ async def connect_operations(config: Config, clusters: Sequence[ClusterName]) ->
         await client.ping()
     except Unreachable:
         _there("cli.logs", "set_up_logging")(level="error")  # a command's own output is its log
-        async with _local(config, clusters) as local:
+        async with _there("wiring", "local_operations")(config, clusters=clusters) as local:
             yield local
     else:
         yield client
 
 
-@asynccontextmanager
-async def _local(config: Config, clusters: Sequence[ClusterName]) -> AsyncIterator[Operations]:
-    import asyncio
-
-    wanted: Any = config
-    chosen = tuple(spec for spec in config.clusters if spec.name in clusters)
-    async with _there("wiring", "operations")(replace(wanted, clusters=chosen), automatic=False) as fleet:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_S):
-                while not _all_seen(await fleet.status()):  # noqa: ASYNC110  # `Operations` has no event for it
-                    await asyncio.sleep(0.02)
-        yield fleet
-
-
-def _all_seen(clusters: Sequence[Json]) -> bool:
-    return all(node["state"] != "? unseen" for cluster in clusters for node in cluster["nodes"])
-
-
 async def _run(config: Config, reread: Callable[[], Config]) -> None:
-    serve = _there("api.socket_server", "serve")
-    async with _there("wiring", "operations")(config, automatic=True) as fleet:
-        await serve(fleet, config.socket)
+    await _there("wiring", "run_controller")(config, reread=reread)
 
 
 async def _discover(dsn: str, name: str) -> Discovered:

@@ -57,7 +57,9 @@ class Place:
     raises: BaseException | None = None
 
     def run(self, *words: str, **options: Any) -> Result:
-        desk = Desk(reach=Reach(self._load, self._operations, self._run, self._discover, self._check, len))
+        desk = Desk(
+            reach=Reach(self._load, self._operations, self._run, self._discover, self._check, self._demo)
+        )
         return CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(
             app, list(words), obj=desk, **options
         )
@@ -74,6 +76,9 @@ class Place:
         if self.raises:
             raise self.raises
         yield self.ops
+
+    def _demo(self, keep: bool, as_json: bool) -> int:
+        return 0 if keep and not as_json else 1
 
     async def _run(self, *_: object) -> None:
         if self.raises:
@@ -322,7 +327,8 @@ def test_discover_writes_a_file_but_never_over_one(place: Place, tmp_path: Path)
 
 
 def told_events() -> list[dict[str, Any]]:
-    event = {"cluster": "orders", "at": "2026-03-14T09:26:53+00:00", "kind": "seen", "level": "info"}
+    event: dict[str, Any] = {"cluster": "orders", "at": "2026-03-14T09:26:53+00:00", "kind": "seen"}
+    event["level"] = "info"
     event |= {"node": None, "generation": 1, "text": "pg2 streams", "evidence": [], "hint": ""}
     change = {"primary": "pg2", "timeline": 2, "origin": "failover"}
     return [{**event, "number": 1, "data": {}}, {**event, "number": 2, "data": change}]
@@ -342,7 +348,8 @@ def test_events_and_history(place: Place) -> None:
 def test_uri_version_render_and_help(place: Place) -> None:
     assert place.run("uri").stdout.startswith("postgresql://10.0.0.11:5432,")
     assert place.run("version").stdout.startswith("pgvigil ")
-    assert "grant pg_monitor to pgvigil" in place.run("render", "grants").stdout
+    assert "GRANT pg_monitor TO pgvigil" in place.run("render", "grants").stdout
+    assert place.run("demo", "--keep").exit_code == 0
     assert "Exit codes" in place.run("--help").stdout
     for command in app.registered_commands:
         assert command.callback is not None

@@ -2,10 +2,9 @@ from typing import Any
 
 import pytest
 
-from pgvigil.cli.grants import grants
 from pgvigil.cli.uri import Format, Purpose, connection_string
-from pgvigil.model.spec import Replication, Tag
-from tests.builders import a_cluster, changed_node, changed_spec
+from pgvigil.model.spec import Tag
+from tests.builders import a_cluster, changed_node
 
 C = a_cluster("pg1* pg2")
 WRITE = "target_session_attrs=read-write&connect_timeout=3"
@@ -51,11 +50,3 @@ def test_nodes_kept_from_load_balancing_serve_no_readers() -> None:
     cluster = changed_node(C, "pg1", tags=frozenset({Tag.NO_LOAD_BALANCE}))
     assert "10.0.0.11" not in connection_string(cluster.spec, Purpose.READ, Format.URI)
     assert "10.0.0.11" in connection_string(cluster.spec, Purpose.WRITE, Format.URI)
-
-
-def test_grants_use_the_configured_names_and_quote_them() -> None:
-    cluster = changed_spec(C, replication=Replication((("user", "Repl-1"),)))
-    text = grants(cluster.spec)
-    assert "create role pgvigil login replication;" in text
-    assert 'create role "Repl-1" login replication;' in text
-    assert "create role replicator" in grants()
