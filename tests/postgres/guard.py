@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -32,7 +32,6 @@ from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.contract import Store
 from pgvigil.store.memory import MemoryStore
 from pgvigil.wiring import make_fleet
-
 
 T = TypeVar("T")
 

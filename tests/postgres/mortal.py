@@ -1,0 +1,77 @@
+"""A controller that dies: `python -m tests.postgres.mortal CONFIG POINT [switchover TO]`.
+
+The production controller, but SIGKILL hits the process at POINT: `saved:PHASE` (right after the record
+with that phase is durable), `before:STEP`, `after:STEP` (a step's class name), or `never`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from pgvigil.act import engine
+from pgvigil.api.socket_client import SocketOperations
+from pgvigil.config.load import load
+from pgvigil.controller import repairs
+from pgvigil.controller.journal import Journal
+from pgvigil.model.command import Switchover
+from pgvigil.model.record import ClusterRecord
+from pgvigil.model.step import Act
+from pgvigil.model.units import Generation, NodeName
+from pgvigil.wiring import run_controller
+
+
+def arm(point: str) -> None:
+    """Make the process die at the point."""
+    decided, carry_out = Journal.decided, engine.carry_out
+
+    async def mortal_decided(self: Journal, act: Act, generation: Generation) -> ClusterRecord | None:
+        saved = await decided(self, act, generation)
+        if saved is not None and point == f"saved:{saved.phase}":
+            die()
+        return saved
+
+    async def mortal_carry_out(step: Any, bench: Any) -> Any:
+        name = type(step).__name__
+        if point == f"before:{name}":
+            die()
+        outcome = await carry_out(step, bench)
+        if point == f"after:{name}":
+            die()
+        return outcome
+
+    Journal.decided = mortal_decided  # type: ignore[method-assign]  # the point of this module
+    engine.carry_out = mortal_carry_out
+    vars(repairs)["carry_out"] = mortal_carry_out
+
+
+def die() -> None:
+    """As `kill -9` from outside."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(config_file: str, point: str, to: str = "") -> None:
+    arm(point)
+    config = load(Path(config_file))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_controller(config, reread=lambda: config))
+        if to:
+            client, name = SocketOperations(config.socket), config.clusters[0].name
+            while not await healthy(client):  # noqa: ASYNC110  # another process, in effect
+                await asyncio.sleep(0.05)
+            command = Switchover(NodeName(to))
+            await client.order(name, command, dry_run=False, within_s=30, progress=lambda _: None)
+
+
+async def healthy(client: SocketOperations) -> bool:
+    try:
+        (status,) = await client.status(None)
+    except Exception:  # noqa: BLE001  # not listening yet
+        return False
+    return bool(status["health"] == "ok")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

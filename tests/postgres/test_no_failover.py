@@ -1,0 +1,158 @@
+"""What must not make a failover, and what a human did by hand."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgvigil.demo.servers import Server, Servers, wait_until
+from pgvigil.errors import TimedOut
+from pgvigil.model.command import Command, Failover, Pause, PromoteNode, Rejoin, Resume, Switchover
+from pgvigil.model.units import NodeName
+from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
+
+pytestmark = pytest.mark.postgres
+Trio = tuple[Server, Server, Server]
+
+
+@pytest.fixture
+def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
+    spec = with_timings(cluster_spec(servers, trio_of_servers), unreachable_after=1.5, hung_after=1.5)
+    with guarding(spec) as guard:
+        guard.await_health()
+        yield guard
+
+
+def stays(guard: Guard, *, for_s: float = 3.0) -> None:
+    """Nothing is failed over during that time."""
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        status = guard.status()
+        assert (status["generation"], status["primary"], status["phase"]) == (1, "pg1", "stable")
+        time.sleep(0.1)
+
+
+def found(guard: Guard, problem: str) -> Any:
+    return next((f for f in guard.status()["findings"] if f["problem"] == problem), None)
+
+
+def test_a_hiccup_shorter_than_unreachable_after(guard: Guard, trio_of_servers: Trio) -> None:
+    for seconds in (0.4, 0.8, 1.2):
+        trio_of_servers[0].freeze()
+        time.sleep(seconds)
+        trio_of_servers[0].thaw()
+        guard.await_health()
+    stays(guard, for_s=1)
+
+
+def test_a_broken_login_is_told_and_nothing_else(guard: Guard, trio_of_servers: Trio) -> None:
+    pg1 = trio_of_servers[0]
+    (password,) = pg1.sql("select rolpassword from pg_authid where rolname = 'pgvigil'")[0]
+    pg1.sql("alter role pgvigil nologin")
+    pid = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgvigil'"
+    with psycopg.connect(
+        pg1.conninfo(user="postgres", host=str(pg1.home / "socket")), autocommit=True
+    ) as root:
+        root.execute(pid)
+        wait_until(lambda: found(guard, "primary_locked_out"), within_s=5, what="being locked out")
+        stays(guard)
+        root.execute("alter role pgvigil login")
+    guard.await_health()
+    assert password
+
+
+def test_a_full_primary_is_overloaded_not_lost(guard: Guard, trio_of_servers: Trio) -> None:
+    pg1 = trio_of_servers[0]
+    pg1.sql("alter role pgvigil nosuperuser")
+    pg1.sql("grant pg_monitor to pgvigil")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                stack.enter_context(psycopg.connect(pg1.conninfo(), autocommit=True))
+        stays(guard)
+
+
+def test_unreachable_references_hold(servers: Servers, trio_of_servers: Trio) -> None:
+    spec = with_timings(cluster_spec(servers, trio_of_servers, shell=False), unreachable_after=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        port = target.getsockname()[1]
+    spec = replace(spec, references=(f"127.0.0.1:{port}", "192.0.2.1:9"))
+    with guarding(spec) as guard:
+        guard.await_health()
+        trio_of_servers[0].freeze()
+        stays(guard)
+        trio_of_servers[0].thaw()
+        guard.await_health()
+
+
+def test_an_old_primary_started_by_hand_is_fenced_and_rejoined(guard: Guard, trio_of_servers: Trio) -> None:
+    pg1 = trio_of_servers[0]
+    pg1.kill_all()
+    new = guard.await_primary(other_than="pg1")
+    guard.await_health()
+    pg1.stop()
+    signal_file = pg1.data_dir / "standby.signal"
+    signal_file.unlink()
+    pg1.start()
+    assert pg1.sql("select pg_is_in_recovery()") == [(False,)]
+    wait_until(lambda: "stale_primary" in guard.kinds(), within_s=10, what="being found")
+    guard.await_health()
+    assert guard.primary() == new
+    assert pg1.sql("select pg_is_in_recovery()") == [(True,)]
+
+
+def test_a_standby_promoted_by_hand_beside_the_primary_is_fenced(guard: Guard, trio_of_servers: Trio) -> None:
+    trio_of_servers[1].sql("select pg_promote()")
+    wait_until(lambda: "stale_primary" in guard.kinds(), within_s=10, what="being found")
+    guard.await_health()
+    assert guard.primary() == "pg1"
+    assert guard.status()["generation"] == 1
+    assert trio_of_servers[1].sql("select pg_is_in_recovery()") == [(True,)]
+
+
+def test_a_standby_promoted_by_hand_while_the_primary_is_down_is_adopted(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    guard.order(Pause())
+    trio_of_servers[0].stop()
+    trio_of_servers[2].sql("select pg_promote()")
+    wait_until(lambda: guard.primary() == "pg3", within_s=15, what="adoption")
+    assert "adopted" in guard.kinds()
+    guard.order(Resume())
+    guard.await_health()
+
+
+def test_a_failure_during_pause_is_acted_on_after_resume(guard: Guard, trio_of_servers: Trio) -> None:
+    guard.order(Pause())
+    trio_of_servers[0].kill_all()
+    stays(guard, for_s=2)
+    assert guard.status()["decision"]["rule"] == "paused"
+    guard.order(Resume())
+    guard.await_primary(other_than="pg1")
+    guard.await_health()
+
+
+def test_unsafe_commands_are_refused_and_change_nothing(guard: Guard, trio_of_servers: Trio) -> None:
+    commands: list[Command] = [
+        Failover(),
+        Failover(NodeName("pg2")),
+        Switchover(NodeName("pg1")),
+        Switchover(NodeName("pg9")),
+        PromoteNode(NodeName("pg1")),
+        PromoteNode(NodeName("pg2")),
+        Rejoin(NodeName("pg1")),
+        Rejoin(NodeName("pg2")),
+    ]
+    for command in commands:
+        outcome = guard.order(command)
+        assert outcome.result == "refused", command
+        assert outcome.text
+        assert outcome.hint
+    stays(guard, for_s=0.5)
+    with pytest.raises(TimedOut):
+        guard.await_primary(other_than="pg1", within_s=0.5)
