@@ -28,7 +28,7 @@ async def stop(place: Place, mode: StopMode, *, kill_after_s: float | None = Non
     """
     limit = KILL_AFTER_S[mode] if kill_after_s is None else kill_after_s
     begun = asyncio.get_running_loop().time()
-    if line := _supervisor_stop(place):
+    if line := supervisor_stop(place):
         await place.ask(f"{{ {line}; }} >/dev/null 2>&1 &", within_s=3.0)
     host = await place.look()
     if host.postmaster in (Postmaster.RUNNING, Postmaster.FROZEN) and mode is not StopMode.KILL:
@@ -53,7 +53,7 @@ async def start(bench: Bench, name: NodeName) -> None:
     place = bench.place(name)
     host = await place.look()
     if host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED):
-        await _wait_for_pid(place, host)
+        await wait_for_pid(place, host)
         output = await place.run(_start_line(place), within_s=START_S)
         if output.status:
             raise StepFailed(f"{name} could not be started", detail=output.complaint, hint=_log_hint(place))
@@ -82,7 +82,8 @@ async def _let_in(bench: Bench, name: NodeName) -> None:
     raise StepFailed(f"{name} does not come up", detail=last, hint=_log_hint(bench.place(name)))
 
 
-async def _wait_for_pid(place: Place, host: HostAnswer) -> None:
+async def wait_for_pid(place: Place, host: HostAnswer) -> None:
+    """Until the dead postmaster's pid is free: PostgreSQL refuses to start while a zombie has it."""
     for _ in range(200):
         if host.pid is None:
             return
@@ -108,7 +109,7 @@ def _kill_all(place: Place) -> str:
     )
 
 
-def _supervisor_stop(place: Place) -> str:
+def supervisor_stop(place: Place) -> str:
     """The line that keeps a service manager from starting the server again; empty: nobody would."""
     match place.spec.control:
         case Systemd(unit=unit, sudo=sudo):
@@ -135,9 +136,12 @@ def _start_line(place: Place) -> str:
             extra = f" -o {quoted(options)}" if options else ""
             if place.config_outside and not options:
                 extra = f" -o {quoted(f'-c config_file={place.config_file}')}"
-            verb = "start" if extra else "restart"
             pg_ctl = program(place.bin_dir, "pg_ctl")
-            return f"{pg_ctl} {verb} -W -s -m fast -D {data} -l {data}/pgvigil-start.log{extra} </dev/null"
+            rest = f"-W -s -m fast -D {data} -l {data}/pgvigil-start.log{extra} </dev/null"
+            start = f"{pg_ctl} start {rest.replace(' -m fast', '', 1)}"
+            if extra:
+                return start
+            return f"if [ -f {data}/postmaster.opts ]; then {pg_ctl} restart {rest}; else {start}; fi"
         case control:
             assert_never(control)
 
