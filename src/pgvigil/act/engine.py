@@ -42,7 +42,7 @@ EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Promote: Effect(replication.confirm_promote, replication.promote, 90.0),
     Follow: Effect(replication.confirm_follow, replication.follow, 5.0),
     Checkpoint: Effect(replication.confirm_checkpoint, replication.checkpoint, 310.0),
-    Stop: Effect(fence.confirm_stop, fence.stop_primary, 60.0),
+    Stop: Effect(fence.confirm_stop, fence.stop_primary, 16.0),
     StartPrimary: Effect(replication.confirm_start, replication.start_primary, 3600.0),
     Rebuild: Effect(rebuild.confirm_rebuild, rebuild.rebuild, 24 * 3600.0),
     DropSlots: Effect(replication.confirm_drop_slots, replication.drop_slots, 10.0),

@@ -1,11 +1,17 @@
 """Making sure that an old primary acknowledges nothing more, through its host."""
 
+from typing import Final
+
 from pgvigil.act import service
 from pgvigil.act.bench import Bench, Confirmed, Place
 from pgvigil.errors import WorldChanged
 from pgvigil.model.sighting import Postmaster
 from pgvigil.model.step import Fence, Stop, StopMode
 from pgvigil.ports.host import quoted
+
+
+NOT_BY_US_S: Final = 24 * 3600.0
+"""A clean stop must stay clean: the step's own deadline ends the waiting, not a kill."""
 
 
 async def confirm_fence(step: Fence, bench: Bench) -> None:
@@ -40,19 +46,21 @@ def signal_line(place: Place) -> str:
 
 
 async def confirm_stop(step: Stop, bench: Bench) -> None:
-    """It is still the primary, and its host answers. Raises WorldChanged or StepFailed."""
+    """It still runs, and as primary as far as it still answers. Raises WorldChanged or StepFailed."""
     bench.still(step.generation)
-    if await bench.in_recovery(step.node):
+    if step.mode is StopMode.FAST and await bench.in_recovery(step.node):
         raise WorldChanged(f"{step.node} is in recovery")
     host = await bench.place(step.node).look()
-    if host.postmaster is not Postmaster.RUNNING:
+    if host.postmaster not in (Postmaster.RUNNING, Postmaster.FROZEN):
         raise WorldChanged(f"{step.node}'s host says its postmaster is {host.postmaster}")
 
 
 async def stop_primary(confirmed: Confirmed[Stop], bench: Bench) -> dict[str, str]:
-    """Stop the primary cleanly for a switchover: its sessions end, its last WAL is sent.
+    """Stop the primary for a switchover: its sessions end, its last WAL is sent. No `standby.signal` yet.
 
-    Not escalated here: a stop that takes too long is decided about anew. Raises StepFailed then.
+    A fast stop is not escalated here: one that takes too long is decided about anew. Raises StepFailed then.
     """
-    host = await service.stop(bench.place(confirmed.step.node), StopMode.FAST, kill_after_s=3600.0)
+    step = confirmed.step
+    kill_after_s = NOT_BY_US_S if step.mode is StopMode.FAST else None
+    host = await service.stop(bench.place(step.node), step.mode, kill_after_s=kill_after_s)
     return {"postmaster": host.postmaster.value}

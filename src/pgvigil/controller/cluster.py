@@ -17,7 +17,7 @@ from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.controller.repairs import Repairs
 from pgvigil.decide import engine as decide
-from pgvigil.decide.failover import VERDICTS
+from pgvigil.decide.failover import SUDDEN
 from pgvigil.decide.situation import Situation
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Refused
@@ -72,15 +72,25 @@ class ClusterController:
     async def run(self) -> None:
         """Guard until cancelled. The store's failure ends it; databases run on untouched."""
         self.record = await self._store.load(self.spec.name)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.journal.run())
-            group.create_task(self.watch.run())
-            group.create_task(self._repairs.run())
-            await self.watch.look(within_s=FIRST_LOOK_S)
-            while True:
-                await self._tick()
-                if self.record or not self._unseen():
-                    self.first_look.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.journal.run())
+                group.create_task(self.watch.run())
+                group.create_task(self._repairs.run())
+                await self.watch.look(within_s=FIRST_LOOK_S)
+                while True:
+                    await self._tick()
+                    if self.record or not self._unseen():
+                        self.first_look.set()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Drop every connection; a later `run` opens them anew."""
+        for ports in self._bench.nodes.values():
+            ports.session.close()
+            if ports.shell is not None:
+                ports.shell.close()
 
     def ask(self, order: Order) -> None:
         """Hand in a command; its future gets the outcome."""
@@ -173,10 +183,10 @@ class ClusterController:
             work.result()
 
     def _verdict(self) -> bool:
-        """Whether the primary of record is judged lost at this moment."""
+        """Whether the primary of record failed in a way that none of our steps causes."""
         assert self.record is not None
         diagnosis = diagnose(self.spec, self.record, self.watch.view())
-        found = (diagnosis.find(problem, self.record.primary) for problem in VERDICTS)
+        found = (diagnosis.find(problem, self.record.primary) for problem in SUDDEN)
         return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
 
     async def _hesitate(self, act: Act) -> None:

@@ -29,12 +29,9 @@ CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
 RESTART_WITHIN_S: Final = 60.0
 """How long a primary may take to come back in place while a fit standby waits (S2-10)."""
-VERDICTS: Final = (
-    Problem.PRIMARY_CRASHED,
-    Problem.PRIMARY_HUNG,
-    Problem.PRIMARY_LOST,
-    Problem.PRIMARY_STOPPED,
-)
+SUDDEN: Final = (Problem.PRIMARY_CRASHED, Problem.PRIMARY_HUNG, Problem.PRIMARY_LOST)
+"""The findings that interrupt whatever is being done: nobody of us can have caused them."""
+VERDICTS: Final = (*SUDDEN, Problem.PRIMARY_STOPPED)
 """The findings on which a primary may be replaced without being asked."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from pgvigil.decide.election import elect
-from pgvigil.decide.failover import VERDICTS, promotion_stages, start
+from pgvigil.decide.failover import SUDDEN, promotion_stages, start
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Refused, Switchover
@@ -26,8 +26,9 @@ from pgvigil.model.units import NodeName
 
 CATCH_UP_WITHIN_S: Final = 10.0
 """How long the candidate may take to receive the shutdown checkpoint before the switchover is undone."""
-STOP_WITHIN_S: Final = 60.0
-"""A fast stop that takes longer is ended by an immediate one, and the change becomes a failover."""
+STOP_WITHIN_S: Final = 15.0
+"""A fast stop that takes longer (a standby that does not confirm, a slow disk) is ended by an immediate
+one, and the switchover is undone: writes have stood still all the time."""
 
 
 def begin(situation: Situation, command: Switchover) -> Act | Refused:
@@ -46,7 +47,7 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
         fenced=None,
     )
     checkpoint = Stage((Checkpoint(record.primary, switching.generation),), must=False)
-    stop = Stage((Stop(record.primary, switching.generation),))
+    stop = Stage((Stop(record.primary, switching.generation, StopMode.FAST),))
     reason = f"switch {spec.name} over from {record.primary} to {candidate}"
     return Act("switchover", reason, switching, (checkpoint, checkpoint, stop))
 
@@ -66,17 +67,20 @@ def switching(situation: Situation) -> Decision:
         if situation.phase_age_s() < CATCH_UP_WITHIN_S:
             return Hold("catching_up", f"{record.candidate} is receiving the last WAL of {record.primary}")
         return _undo(situation, f"{record.candidate} did not receive the last WAL in time")
-    for problem in VERDICTS:
+    for problem in SUDDEN:
         finding = situation.diagnosis.find(problem, record.primary)
         if finding and finding.urgency is Urgency.NOW and host is None:
             return start(situation, f"switchover_{problem.value}", finding.evidence)
+    too_long = situation.phase_age_s() > STOP_WITHIN_S
+    if host is not None and too_long:
+        return _undo(situation, f"{record.primary} did not stop in time")
     if host is not None and host.control is not None:
         return start(
             situation, "stop_was_unclean", ("the stopped primary did not write its last checkpoint",)
         )
-    if situation.phase_age_s() > STOP_WITHIN_S:
-        fence = Stage((Fence(record.primary, record.generation, StopMode.IMMEDIATE),))
-        return Act("stop_takes_too_long", f"end {record.primary} at once", None, (fence,))
+    if too_long:
+        stop = Stage((Stop(record.primary, record.generation, StopMode.IMMEDIATE),))
+        return Act("stop_takes_too_long", f"end {record.primary} at once, to start it again", None, (stop,))
     return Hold("stopping", f"{record.primary} is being stopped")
 
 

@@ -90,6 +90,7 @@ class Stop:
 
     node: NodeName
     generation: Generation
+    mode: StopMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ def sentence(step: Step) -> str:
             return f"point {node} at {upstream}"
         case Checkpoint(node):
             return f"checkpoint on {node}"
-        case Stop(node):
-            return f"stop PostgreSQL on {node} (fast)"
+        case Stop(node, _, mode):
+            return f"stop PostgreSQL on {node} ({mode})"
         case StartPrimary(node):
             return f"start PostgreSQL on {node} as primary"
         case Rebuild(node, upstream, _, RebuildMethod.AUTO):
