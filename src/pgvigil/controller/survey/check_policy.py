@@ -1,0 +1,50 @@
+"""What the configuration asks for, and what that means when it comes to it."""
+
+from collections.abc import Iterator
+
+from pgvigil.controller.survey.items import advice, warning
+from pgvigil.controller.survey.seen import ClusterSeen
+from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import Protection, WhenUnreachable
+
+
+def policy(seen: ClusterSeen) -> Iterator[CheckItem]:
+    """Findings on the cluster's own policy and our own network."""
+    yield from _fencing(seen)
+    if not seen.spec.failover.automatic:
+        yield advice(
+            seen.spec.name,
+            "automatic failover is off: when the primary is lost, writes stand still until a human acts",
+            f"failover: {{automatic: true}}  or be ready to run: pgvigil failover {seen.spec.name}",
+        )
+    yield from _references(seen)
+
+
+def _fencing(seen: ClusterSeen) -> Iterator[CheckItem]:
+    """DESIGN, I2: without quorum, an old primary that nobody reaches may still be written to."""
+    spec = seen.spec
+    if spec.protection is not Protection.ASYNC or spec.fencing.command:
+        return
+    if spec.fencing.unreachable is WhenUnreachable.PROMOTE and spec.failover.automatic:
+        yield warning(
+            spec.name,
+            "when the primary's host is cut off, a standby is promoted although the old primary cannot be "
+            "stopped: clients on its side could still write there, and those writes are lost",
+            "fencing: {command: …}  that turns its host off; or fencing: {unreachable: wait} for a human",
+        )
+
+
+def _references(seen: ClusterSeen) -> Iterator[CheckItem]:
+    if not seen.references:
+        yield advice(
+            seen.spec.name,
+            "no reference_targets: only standbys tell a lost primary from a fault of our own network",
+            "reference_targets: [GATEWAY, DNS-SERVER:53]  that answer whenever our network is fine",
+        )
+    for target, reached in seen.references.items():
+        if not reached:
+            yield warning(
+                seen.spec.name,
+                f"reference target {target} does not answer: with all of them silent nothing is failed over",
+                f"see: ping {target.partition(':')[0]}; or name another in reference_targets:",
+            )

@@ -1,0 +1,112 @@
+"""One look at a whole cluster for `check`: every server, host and way between them, all at the same time.
+
+Whatever is dead costs its own deadline and nobody else's. Only reads.
+"""
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pgvigil.controller.survey.ask_host import ask_host, try_passage
+from pgvigil.controller.survey.ask_sql import ask_server
+from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, Passage, SqlSeen
+from pgvigil.model.spec import ClusterSpec, NodeSpec
+from pgvigil.model.units import NodeName
+from pgvigil.ports.contract import Clock, NodePorts, Pinger
+
+SHELL_S: Final = 8.0
+"""For one host's answer: an ssh login on a busy host takes seconds."""
+PASSAGE_S: Final = 18.0
+"""For the three attempts from one node to another."""
+AT_ONCE: Final = 4
+"""Attempts from one host at the same time: sshd allows ten sessions a connection."""
+RESOLVE_S: Final = 2.0
+
+
+async def look(
+    spec: ClusterSpec, nodes: Mapping[NodeName, NodePorts], pinger: Pinger, clock: Clock
+) -> ClusterSeen:
+    """Everything about the cluster. Sessions are its own and closed; shells stay open for their owner."""
+    wait_s = max(spec.timings.connect_timeout.total_seconds(), 1.0)
+    async with asyncio.TaskGroup() as group:
+        looks = [group.create_task(_look_at(spec, ports, clock)) for ports in nodes.values()]
+        reached = {t: group.create_task(pinger.reaches(t, within_s=wait_s)) for t in spec.references}
+        modes = group.create_task(asyncio.to_thread(_passfile_modes, spec.nodes))
+    seen = [task.result() for task in looks]
+    hosts = {node.host for node in spec.nodes}
+    hosts |= {a.receiver.host for node in seen if (a := node.answer) and a.receiver}
+    async with asyncio.TaskGroup() as group:
+        addresses = {host: group.create_task(_resolve(host)) for host in hosts}
+        passages = group.create_task(_passages(spec, nodes, seen))
+    return ClusterSeen(
+        spec=spec,
+        nodes=tuple(seen),
+        passages=passages.result(),
+        references={target: task.result() for target, task in reached.items()},
+        addresses={host: task.result() for host, task in addresses.items()},
+        passfile_modes=modes.result(),
+    )
+
+
+async def _look_at(spec: ClusterSpec, ports: NodePorts, clock: Clock) -> NodeSeen:
+    """The server first: it knows where its data lies."""
+    replication = dict(spec.replication.conninfo)
+    sql = await ask_server(
+        ports,
+        replication.get("user", ""),
+        connect_s=spec.timings.connect_timeout.total_seconds(),
+        within_s=spec.timings.probe_timeout.total_seconds(),
+    )
+    data_dir = sql.text("data_directory") if isinstance(sql, SqlSeen) else ""
+    host = await ask_host(ports, data_dir, replication.get("passfile", ""), clock, within_s=SHELL_S)
+    return NodeSeen(ports.spec, sql, host)
+
+
+async def _passages(
+    spec: ClusterSpec, nodes: Mapping[NodeName, NodePorts], seen: Iterable[NodeSeen]
+) -> tuple[Passage, ...]:
+    """From every host whose shell works to every other node."""
+    keywords = dict(spec.replication.conninfo)
+    tasks: list[asyncio.Task[Passage]] = []
+
+    async def attempt(turn: asyncio.Semaphore, ports: NodePorts, target: NodeSpec, bin_dir: str) -> Passage:
+        async with turn:
+            return await try_passage(ports, target, keywords, bin_dir, slow_s=PASSAGE_S)
+
+    async with asyncio.TaskGroup() as group:
+        for node in seen:
+            if (host := node.host_answer) is None:
+                continue
+            turn = asyncio.Semaphore(AT_ONCE)
+            for target in spec.others(node.name):
+                if not target.host.startswith(("/", "@")):
+                    ports = nodes[node.name]
+                    tasks.append(group.create_task(attempt(turn, ports, target, host.bin_dir)))
+    return tuple(task.result() for task in tasks)
+
+
+async def _resolve(host: str) -> frozenset[str]:
+    if not host or host.startswith(("/", "@")):
+        return frozenset({host})
+    try:
+        async with asyncio.timeout(RESOLVE_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a timeout is an OSError too
+        return frozenset()
+    return frozenset(str(entry[4][0]) for entry in found)
+
+
+def _passfile_modes(nodes: Iterable[NodeSpec]) -> dict[str, int | None]:
+    files = {dict(node.conninfo).get("passfile", "") for node in nodes} - {""}
+    return {file: _mode(os.path.expanduser(file)) for file in sorted(files)}
+
+
+def _mode(file: str) -> int | None:
+    try:
+        return stat.S_IMODE(Path(file).stat().st_mode)
+    except OSError:
+        return None
