@@ -146,13 +146,14 @@ class _Doors:
             while line := await _line(reader, answers):
                 await self._answer(line, answers)
                 await answers.flush()
+            await answers.end()
         except _ClientGone:
-            answers.drop()
+            pass
         except Exception:  # the API's edge: a client must never end the controller
             log.exception("socket_client_failed")
         finally:
             self._open -= 1
-            answers.close()
+            answers.drop()
 
     async def _answer(self, line: bytes, answers: "_Answers") -> None:
         number = 0
@@ -242,9 +243,14 @@ class _Answers:
             raise _ClientGone from gone
 
     def drop(self) -> None:
-        """Forget what was not read."""
+        """End the connection at once, whatever was not read."""
         self._writer.transport.abort()
 
-    def close(self) -> None:
-        """End the connection."""
+    async def end(self) -> None:
+        """Let the client read the rest, and end the connection. Raises _ClientGone when it does not."""
         self._writer.close()
+        try:
+            async with asyncio.timeout(DRAIN_MAX_S):
+                await self._writer.wait_closed()
+        except OSError as gone:
+            raise _ClientGone from gone

@@ -1,9 +1,24 @@
 """How the controller logs: one event a line on standard error, for people or for machines."""
 
+import contextlib
+import io
 import logging
 import sys
 
 import structlog
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error that never fails: a log nobody reads any more must not end a controller."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def set_up_logging(*, as_json: bool = False, level: str = "info") -> None:
@@ -19,13 +34,14 @@ def set_up_logging(*, as_json: bool = False, level: str = "info") -> None:
         renderers = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
     else:
         renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+    stream = _StandardError()
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),  # type: ignore[arg-type]  # writes and flushes only
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],

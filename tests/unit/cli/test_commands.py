@@ -1,7 +1,9 @@
+import io
 import json
+import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -9,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from pgvigil.cli import desk as desk_module
 from pgvigil.cli.app import app
 from pgvigil.cli.desk import Desk
+from pgvigil.cli.logs import set_up_logging
 from pgvigil.cli.reach import Config, Discovered, Reach
 from pgvigil.cli.switchover import candidates, moment
 from pgvigil.controller import operations
@@ -57,12 +61,10 @@ class Place:
     raises: BaseException | None = None
 
     def run(self, *words: str, **options: Any) -> Result:
-        desk = Desk(
-            reach=Reach(self._load, self._operations, self._run, self._discover, self._check, self._demo)
-        )
-        return CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(
-            app, list(words), obj=desk, **options
-        )
+        ways = (self._operations, self._run, self._discover, self._check, self._demo)
+        desk = Desk(reach=Reach(self._load, *ways))
+        runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
+        return runner.invoke(app, list(words), obj=desk, **options)
 
     def _load(self, path: Path | None) -> Config:
         if isinstance(self.config, ConfigError):
@@ -92,8 +94,10 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place()
+def place() -> Iterator[Place]:
+    yield Place()
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
 
 
 def test_status_draws_and_tells_json(place: Place) -> None:
@@ -348,7 +352,7 @@ def test_events_and_history(place: Place) -> None:
 def test_uri_version_render_and_help(place: Place) -> None:
     assert place.run("uri").stdout.startswith("postgresql://10.0.0.11:5432,")
     assert place.run("version").stdout.startswith("pgvigil ")
-    assert "GRANT pg_monitor TO pgvigil" in place.run("render", "grants").stdout
+    assert 'GRANT pg_monitor TO "pgvigil"' in place.run("render", "grants").stdout
     assert place.run("demo", "--keep").exit_code == 0
     assert "Exit codes" in place.run("--help").stdout
     for command in app.registered_commands:
@@ -373,3 +377,22 @@ def test_help_imports_nothing_heavy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_log_that_nobody_reads_any_more_ends_nothing(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(as_json=as_json)
+    structlog.get_logger().info("promoted", node="pg2")
+    logging.getLogger("asyncssh").warning("odd %s", "thing")
+    told = capsys.readouterr().err
+    assert "promoted" in told
+    assert "odd thing" in told
+    assert [json.loads(line) for line in told.splitlines()] if as_json else "node=pg2" in told
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr(sys, "stderr", gone)
+    structlog.get_logger().info("unheard")
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
