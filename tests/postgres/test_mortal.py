@@ -92,8 +92,6 @@ def test_a_failover_survives_its_controller(servers: Servers, writer: Writer, po
     state = servers.home / "state"
     with controller(servers, point) as mortal:
         wait_until(lambda: (s := status(state)) and s["health"] == "ok", within_s=30, what="guarding")
-        if point == "saved:stable":
-            pass
         servers.nodes["pg1"].kill_all()
         mortal.wait(30)
         assert mortal.returncode == -9

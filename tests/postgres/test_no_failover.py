@@ -50,31 +50,42 @@ def test_a_hiccup_shorter_than_unreachable_after(guard: Guard, trio_of_servers: 
     stays(guard, for_s=1)
 
 
+@contextlib.contextmanager
+def administrator(server: Server) -> Iterator[psycopg.Connection[Any]]:
+    """A second superuser's session, for what our own login must not have."""
+    server.sql("create role administrator superuser login password 'only here'")
+    login = server.conninfo(user="administrator", password="only here", dbname="postgres")  # noqa: S106
+    with psycopg.connect(login, autocommit=True) as session:
+        yield session
+
+
 def test_a_broken_login_is_told_and_nothing_else(guard: Guard, trio_of_servers: Trio) -> None:
-    pg1 = trio_of_servers[0]
-    (password,) = pg1.sql("select rolpassword from pg_authid where rolname = 'pgvigil'")[0]
-    pg1.sql("alter role pgvigil nologin")
-    pid = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgvigil'"
-    with psycopg.connect(
-        pg1.conninfo(user="postgres", host=str(pg1.home / "socket")), autocommit=True
-    ) as root:
-        root.execute(pid)
+    with administrator(trio_of_servers[0]) as session:
+        session.execute("alter role pgvigil nologin")
+        session.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'pgvigil'")
         wait_until(lambda: found(guard, "primary_locked_out"), within_s=5, what="being locked out")
         stays(guard)
-        root.execute("alter role pgvigil login")
-    guard.await_health()
-    assert password
+        session.execute("alter role pgvigil login")
+        guard.await_health()
 
 
 def test_a_full_primary_is_overloaded_not_lost(guard: Guard, trio_of_servers: Trio) -> None:
     pg1 = trio_of_servers[0]
-    pg1.sql("alter role pgvigil nosuperuser")
-    pg1.sql("grant pg_monitor to pgvigil")
-    with contextlib.ExitStack() as stack:
+    with administrator(pg1) as session, contextlib.ExitStack() as stack:
+        session.execute("alter role pgvigil nosuperuser")
+        session.execute("grant pg_monitor to pgvigil")
         with contextlib.suppress(psycopg.OperationalError):
             while True:
-                stack.enter_context(psycopg.connect(pg1.conninfo(), autocommit=True))
+                stack.enter_context(psycopg.connect(pg1.conninfo(dbname="postgres"), autocommit=True))
+        session.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgvigil'"
+        )
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                stack.enter_context(psycopg.connect(pg1.conninfo(dbname="postgres"), autocommit=True))
+        wait_until(lambda: found(guard, "primary_overloaded"), within_s=5, what="being shut out")
         stays(guard)
+    guard.await_health()
 
 
 def test_unreachable_references_hold(servers: Servers, trio_of_servers: Trio) -> None:
