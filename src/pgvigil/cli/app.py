@@ -36,9 +36,12 @@ class Commands(TyperGroup):
                 raise
             codes = [_told(ctx.ensure_object(Desk), error) for error in _leaves(ours)]
             raise typer.Exit(max(codes)) from group
-        except KeyboardInterrupt as stop:
+        except (
+            KeyboardInterrupt,
+            typer.Abort,
+        ) as stop:  # Abort: the same, or the end of input, at a question
             desk = ctx.ensure_object(Desk)
-            desk.tell(f"interrupted: {desk.interrupted}")
+            desk.tell(f"\ninterrupted: {desk.interrupted}")
             raise typer.Exit(130) from stop
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pgvigil.cli.desk import Desk, run_async
 from pgvigil.cli.report import outcome_view, plan_view
+from pgvigil.cli.tables import hanging
 from pgvigil.cli.theme import DIM
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.model.command import Command
@@ -71,7 +72,8 @@ def _progress(desk: Desk) -> Callable[[str], None]:
     begun = time.monotonic()
 
     def tell(text: str) -> None:
-        desk.tell(Text.assemble((f"{time.monotonic() - begun:8.2f} s  ", DIM), text))
+        clock = Text(f"{time.monotonic() - begun:8.2f} s ", style=DIM)
+        desk.tell(hanging(clock, Text(text)))
 
     return tell
 

@@ -8,10 +8,9 @@ from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from pgvigil.cli.tables import Column, Shape, fitting_table
+from pgvigil.cli.tables import Column, Shape, fitting_table, hanging
 from pgvigil.cli.theme import (
     BAD,
     DIM,
@@ -147,16 +146,7 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
 
 
 def _note(symbol: str, style: str, title: str, text: str) -> RenderableType:
-    return _hanging(Text.assemble(" ", (symbol, style)), Text.assemble((title, STRONG), "  ", text))
-
-
-def _hanging(mark: Text, body: RenderableType) -> RenderableType:
-    """A mark with a body beside it that wraps under itself."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row(mark, body)
-    return grid
+    return hanging(Text.assemble(" ", (symbol, style)), Text.assemble((title, STRONG), "  ", text))
 
 
 def finding_view(console: Console, finding: Shape) -> RenderableType:
@@ -173,8 +163,8 @@ def finding_view(console: Console, finding: Shape) -> RenderableType:
             f"verdict in {seconds_text(finding['due_s'])}" if finding["due_s"] > DUE_NOW_S else "verdict due"
         )
         title.append(f"  {due}", style=WARN)
-    evidence = [_hanging(Text(signs.note, style=DIM), Text(line)) for line in finding["evidence"]]
-    return _hanging(Text.assemble(" ", (mark, style)), Group(title, *evidence))
+    evidence = [hanging(Text(signs.note, style=DIM), Text(line)) for line in finding["evidence"]]
+    return hanging(Text.assemble(" ", (mark, style)), Group(title, *evidence))
 
 
 def _decision(console: Console, cluster: Shape) -> Iterator[RenderableType]:
@@ -184,21 +174,21 @@ def _decision(console: Console, cluster: Shape) -> Iterator[RenderableType]:
         if decision["until_s"] is not None:
             title.append(f"  (for {seconds_text(decision['until_s'])} at most)", style=DIM)
         hint = [Text.assemble(("HINT:  ", NOTE), decision["hint"])] if decision["hint"] else []
-        yield _hanging(Text.assemble(" ", (signs.held, WARN)), Group(title, *hint))
+        yield hanging(Text.assemble(" ", (signs.held, WARN)), Group(title, *hint))
     elif decision["kind"] == "act":
         title = Text.assemble(("acting  ", STRONG), decision["reason"])
-        yield _hanging(
+        yield hanging(
             Text.assemble(" ", (signs.busy, NOTE)), Group(title, *_steps(console, decision["steps"]))
         )
     if cluster["repairs"]:
         title = Text("repairs", style=STRONG)
-        yield _hanging(
+        yield hanging(
             Text.assemble(" ", (signs.busy, NOTE)), Group(title, *_steps(console, cluster["repairs"]))
         )
 
 
 def _steps(console: Console, steps: list[str]) -> list[RenderableType]:
-    return [_hanging(Text(symbols(console).arrow, style=DIM), Text(step)) for step in steps]
+    return [hanging(Text(symbols(console).arrow, style=DIM), Text(step)) for step in steps]
 
 
 def replication_view(console: Console, cluster: Shape) -> RenderableType:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -49,3 +49,12 @@ def _table(columns: Sequence[Column], rows: Sequence[Shape]) -> Table:
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns))
     return table
+
+
+def hanging(mark: Text, body: RenderableType) -> RenderableType:
+    """A mark with a body beside it that wraps under itself."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row(mark, body)
+    return grid

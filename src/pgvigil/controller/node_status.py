@@ -66,7 +66,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
     receiver = view.standby.receiver if view.standby else None
     upstream, sender = (None, None) if view.primary else _upstream_end(scene, node, receiver)
     slot = _slot(scene, node, upstream, receiver)
-    received, replayed = _lag(scene, view.standby)
+    received, replayed = _lag(scene, view.standby, sender if upstream == scene.primary else None)
     return NodeStatus(
         name=node.name,
         host=node.host,
@@ -191,14 +191,20 @@ def _position(role: Primary | Standby) -> Lsn:
     return role.flushed if isinstance(role, Primary) else role.furthest
 
 
-def _lag(scene: Scene, standby: Standby | None) -> tuple[int | None, int | None]:
-    """Bytes not received and bytes not replayed, against the primary's last known position."""
+def _lag(scene: Scene, standby: Standby | None, sender: Sender | None) -> tuple[int | None, int | None]:
+    """Bytes not received and bytes not replayed, against the primary's last known position.
+
+    The nodes were looked at in different moments; a direct standby's sender was read together with the
+    primary's position. What either end proves to be there is there, so the further one counts.
+    """
     there = scene.view.nodes.get(scene.primary) if scene.primary else None
     last = (there.answer or there.last) if there else None
     if standby is None or last is None or not isinstance(last.role, Primary):
         return None, None
     end = last.role.flushed
-    return max(0, end - standby.furthest), max(0, end - (standby.replayed or Lsn(0)))
+    received = max(standby.furthest, (sender and sender.flushed) or Lsn(0))
+    replayed = max(standby.replayed or Lsn(0), (sender and sender.replayed) or Lsn(0))
+    return max(0, end - received), max(0, end - replayed)
 
 
 def _lag_s(replay_lag: int | None, sender: Sender | None) -> float | None:

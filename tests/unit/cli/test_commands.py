@@ -214,6 +214,14 @@ def test_switchover_asks_for_the_candidate_and_shows_the_topology_before(
     ]
 
 
+def test_leaving_a_question_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(place, monkeypatch)
+    told = place.run("failover", input="")
+    assert told.exit_code == 130
+    assert "interrupted: nothing was changed" in told.stderr
+    assert [dry for *_, dry, _ in place.ops.orders] == [True]
+
+
 def test_switchover_shows_the_topology_after(place: Place) -> None:
     assert place.run("switchover", "--yes").stderr.count("pg1  primary") == 2
 
