@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pgvigil.cli.tables import Column, Shape, fitting_table
+from pgvigil.cli.tables import Column, Shape, fitting_table, hanging
 from pgvigil.cli.theme import (
     BAD,
     DIM,
@@ -128,21 +128,14 @@ def _count(number: int, word: str) -> str:
 def event_view(console: Console, event: Shape) -> RenderableType:
     """One event in a line, with its evidence and hint below."""
     place = f"{event['cluster']}/{event['node']}" if event["node"] else event["cluster"]
-    line = Text.assemble(
-        (local_time(event["at"], fraction=True), DIM),
-        " ",
-        sign(console, LEVELS, event["level"]),
-        " ",
-        (place, STRONG),
-        "  ",
-        (event["kind"], NOTE),
-        "  ",
-        event["text"],
+    mark = Text.assemble(
+        (local_time(event["at"], fraction=True), DIM), " ", sign(console, LEVELS, event["level"])
     )
+    line = Text.assemble((place, STRONG), "  ", (event["kind"], NOTE), "  ", event["text"])
     note = symbols(console).note
-    more = [Text(f"      {note} {sentence}", style=DIM) for sentence in event["evidence"]]
-    hint = [Text.assemble(("      HINT:  ", NOTE), event["hint"])] if event["hint"] else []
-    return Group(line, *more, *hint)
+    more = [Text(f"{note} {sentence}", style=DIM) for sentence in event["evidence"]]
+    hint = [Text.assemble(("HINT:  ", NOTE), event["hint"])] if event["hint"] else []
+    return hanging(mark, Group(line, *more, *hint))
 
 
 def is_change_of_primary(event: Shape) -> bool:
