@@ -94,6 +94,8 @@ class _Search:
     found: list[Found] = field(default_factory=list)
     tried: dict[Address, str] = field(default_factory=dict)
     """Where nothing of ours answered, and why."""
+    strangers: dict[Address, Found] = field(default_factory=dict)
+    """Who answered, but does not stream from the node in question: perhaps from one that is found later."""
 
     async def first(self, addresses: list[Address]) -> Found:
         """The first of the given servers that lets us in; over TCP, if we came by a socket and it can."""
@@ -169,7 +171,9 @@ class _Search:
         `below`: only standbys that this node sends to; a copy of the cluster has its system identifier too.
         """
         new = [a for a in dict.fromkeys(addresses) if a not in self.tried and a not in self._known()]
-        answers = await asyncio.gather(*(self._ask(address) for address in new))
+        fresh = [address for address in new if address not in self.strangers]
+        answers = [self.strangers.pop(address, None) for address in new]
+        answers += await asyncio.gather(*(self._ask(address) for address in fresh))
         ours = self.found[0].sql.system_id
         for node in answers:
             if node is None:
@@ -179,9 +183,7 @@ class _Search:
             if node.sql.system_id == ours and fits and not known:
                 self.found.append(node)
             else:
-                self.tried[node.host, node.port] = (
-                    f"what answers on {node.host}:{node.port} is another server"
-                )
+                self.strangers[node.host, node.port] = node
 
     async def _ask(self, address: Address) -> Found | None:
         answer = await ask_server(
