@@ -42,9 +42,10 @@ DUMP_S: Final = 60.0
 UNUSABLE: Final = frozenset({"rewind", "clone"})
 _STREAM: Final = (
     "select pg_is_in_recovery() as recovering, pg_last_wal_replay_lsn() as replayed, "
-    "(select status from pg_stat_get_wal_receiver()) as status, "
-    "(select received_tli from pg_stat_get_wal_receiver()) as timeline"
+    "w.status, w.received_tli as timeline, w.flushed_lsn > w.receive_start_lsn as receiving "
+    "from pg_stat_get_wal_receiver() w"
 )
+_SENDS: Final = "select 1 as one from pg_stat_replication where application_name = $1 and state = 'streaming'"
 
 
 class StartFailed(StepFailed):
@@ -98,8 +99,9 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> Facts:
     return facts
 
 
-Attempt = Callable[[Site], Awaitable[tuple[int, tuple[str, ...]]]]
-"""Does its method and returns when the node streams: bytes copied, and directories moved aside."""
+Attempt = Callable[[Site, bool], Awaitable[tuple[int, tuple[str, ...]]]]
+"""Does its method and returns when the node streams: bytes copied, and directories moved aside. The flag:
+merely starting the node was tried a moment ago and did not help."""
 
 
 async def _bring_back(site: Site, host: HostAnswer) -> tuple[RebuildMethod, int, tuple[str, ...]]:
@@ -107,16 +109,18 @@ async def _bring_back(site: Site, host: HostAnswer) -> tuple[RebuildMethod, int,
     methods = await _methods(site, host) if asked is RebuildMethod.AUTO else (asked,)
     if methods[0] is not RebuildMethod.CLONE and (why := _unusable(site, host)):
         raise StartFailed(f"{site.node} cannot be brought back as it is: {why}", hint=site.clone_hint)
+    started = False
     for method in methods[:-1]:
         try:
-            return method, *await _ATTEMPTS[method](site)
+            return method, *await _ATTEMPTS[method](site, started)
         except WorldChanged:
             raise
         except StepFailed as failed:
             site.report(f"{method} did not help: {failed}")
+        started = started or method is RebuildMethod.START
         await confirm_rebuild(site.step, site.bench)
         await _stop(site.bench, site.step.node)
-    return methods[-1], *await _ATTEMPTS[methods[-1]](site)
+    return methods[-1], *await _ATTEMPTS[methods[-1]](site, started)
 
 
 async def _methods(site: Site, host: HostAnswer) -> tuple[RebuildMethod, ...]:
@@ -167,7 +171,7 @@ def _same_system(site: Site, host: HostAnswer) -> None:
     )
 
 
-async def _start(site: Site) -> tuple[int, tuple[str, ...]]:
+async def _start(site: Site, _started: bool = False) -> tuple[int, tuple[str, ...]]:
     host = await site.place.look()
     if not host.marker:
         await mark(site.place, "start")
@@ -181,8 +185,10 @@ async def _start(site: Site) -> tuple[int, tuple[str, ...]]:
     return 0, site.replaced
 
 
-async def _rewind(site: Site) -> tuple[int, tuple[str, ...]]:
+async def _rewind(site: Site, started: bool) -> tuple[int, tuple[str, ...]]:
     copied = await rewind(site)
+    if copied is None and started:
+        raise RewindFailed(f"there is nothing to rewind on {site.node}", hint=site.clone_hint)
     try:
         await _start(site)
     except WorldChanged:
@@ -191,10 +197,10 @@ async def _rewind(site: Site) -> tuple[int, tuple[str, ...]]:
         raise RewindFailed(
             f"{site.node} was rewound but does not stream", detail=str(failed), hint=site.clone_hint
         ) from failed
-    return copied, ()
+    return copied or 0, ()
 
 
-async def _clone(site: Site) -> tuple[int, tuple[str, ...]]:
+async def _clone(site: Site, _started: bool) -> tuple[int, tuple[str, ...]]:
     done = await clone(site, stamp=site.bench.clock.wall().strftime("%Y%m%d%H%M%S%f"))
     try:
         await _start(site)
@@ -218,15 +224,20 @@ _ATTEMPTS: Final[dict[RebuildMethod, Attempt]] = {
 
 
 async def _streams(site: Site) -> None:
-    """Until the node streams on its upstream's timeline; as long as it replays something, it gets on."""
-    clock, node = site.bench.clock, site.step.node
+    """Until the node streams on its upstream's timeline; as long as it replays something, it gets on.
+
+    Its receiver says `streaming` before the sender has found the WAL it is asked for, so something must
+    have come, or the sender must say that it has caught up.
+    """
+    clock, node, upstream = site.bench.clock, site.step.node, site.step.upstream
     replayed, moved = None, clock.now()
-    async with site.bench.extra_session(node) as extra:
+    async with site.bench.extra_session(node) as extra, site.bench.extra_session(upstream) as above:
         while clock.now() - moved < STALL_S:
             (row,) = await extra.sql(node, _STREAM)
             if row["recovering"] != "t":
                 raise WorldChanged(f"{node} came up as a primary")
-            if row["status"] == "streaming" and row["timeline"] == str(site.source.timeline):
+            on_course = row["status"] == "streaming" and row["timeline"] == str(site.source.timeline)
+            if on_course and (row["receiving"] == "t" or await above.sql(upstream, _SENDS, (node,))):
                 return
             if row["replayed"] != replayed:
                 replayed, moved = row["replayed"], clock.now()

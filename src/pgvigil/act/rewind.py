@@ -61,8 +61,10 @@ class Progress:
             self.tell(f"pg_rewind: {match[1]} % copied")
 
 
-async def rewind(site: Site) -> int:
-    """Rewind the stopped node; returns the bytes copied. Afterwards it can be started as a standby.
+async def rewind(site: Site) -> int | None:
+    """Rewind the stopped node, so that it can be started as a standby.
+
+    Returns the bytes copied; None: pg_rewind found that nothing diverged, and changed nothing.
 
     Raises RewindFailed, WorldChanged. Cancelled, the notes beside the directory let a repeat go on: by a
     clone, if pg_rewind had begun. A failure before pg_rewind changed anything leaves the node as it was.
@@ -75,7 +77,7 @@ async def rewind(site: Site) -> int:
     site.bench.still(site.step.generation)
     progress = await _run(site)
     await _finish(site, progress)
-    return progress.copy_bytes
+    return progress.copy_bytes if progress.touched else None
 
 
 async def _checkpoint_upstream(site: Site) -> None:
