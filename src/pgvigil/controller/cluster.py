@@ -144,7 +144,8 @@ class ClusterController:
         settled = self.record.phase is Phase.STABLE
         self._repairs.take(plan.repairs if settled else (), settled=settled)
         for order in tuple(self._orders):
-            orders.follow_up(order, self.record, self.view)
+            if orders.changes_primary(order.command):
+                orders.follow_up(order, self.record, self.view)
             if order.outcome.done():
                 self._orders.remove(order)
 
