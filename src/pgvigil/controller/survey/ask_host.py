@@ -201,7 +201,7 @@ def _login(text: str, kind: str) -> str | None:
         line for line in re.findall(rf"^{kind}: (.*\S)", text, re.MULTILINE) if "FATAL" in line or ":" in line
     ]
     last = said[-1] if said else f"no answer within {LOGIN_S} s"
-    return re.sub(r"^.*?(FATAL|error):\s+", "", last)
+    return last.rpartition("FATAL:")[2].strip() or last
 
 
 def _conninfo(keywords: Mapping[str, str]) -> str:

@@ -82,7 +82,7 @@ def describe(found: Map, at: datetime) -> Discovered:
     cluster, names = _cluster_name(found), _names(nodes)
     todo: list[CheckItem] = []
     say = partial(warning, cluster)
-    lines = [*_header(nodes, at), "clusters:", f"  {scalar(cluster)}:", "    nodes:"]
+    lines = ["clusters:", f"  {scalar(cluster)}:", "    nodes:"]
     shared = _shared([_places(node) for node in nodes])
     shells = [_shell(node) for node in nodes]
     common_shell = shells[0] if len(set(shells)) == 1 else ""
@@ -96,6 +96,7 @@ def describe(found: Map, at: datetime) -> Discovered:
     lines += _replication(nodes, todo, say)
     lines += _shells(nodes, common_shell, todo, say)
     lines += _policy(nodes)
+    lines = [*_header(nodes, at, todo=any("# TODO" in line for line in lines)), *lines]
     told = [
         fine(
             f"{cluster}/{name}",
@@ -113,14 +114,14 @@ def scalar(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _header(nodes: list[Found], at: datetime) -> list[str]:
+def _header(nodes: list[Found], at: datetime, *, todo: bool) -> list[str]:
     first = nodes[0].sql
     return [
         f"# Written by `pgvigil discover` at {at:%Y-%m-%d %H:%M} UTC from a running cluster:",
         f"# PostgreSQL {first.version_text}, system identifier {first.system_id}.",
         "#",
         "# Next:",
-        "#   1. read it through; lines with TODO need you",
+        "#   1. read it through" + ("; lines with TODO need you" if todo else ""),
         "#   2. pgvigil check     tells what is missing, each with its fix",
         "#   3. pgvigil run       guards the cluster",
         "#",
@@ -223,6 +224,9 @@ def _upstream(node: Found) -> str:
 
 def _lost(lost: Lost, upstream: str) -> tuple[str, list[str]]:
     called = lost.application_name or "without a name"
+    if not lost.host:
+        what = f"{upstream} has a standby, but our login may not see where it comes from"
+        return what, [f"      # TODO {what}: GRANT pg_monitor TO it, and discover again"]
     what = f"a standby at {lost.host} ({called}) streams from {upstream}, but its server was not found"
     name = called if _NAME.fullmatch(called) else "NAME"
     return what, [

@@ -137,7 +137,8 @@ class _Search:
                 else:
                     host = sender.host or _from(node, sender.address)
                     why = self.tried.get((host, node.port), "")
-                    rest.append(Lost(node, host, sender.application_name, why))
+                    hidden = not (sender.address or node.sql.superuser or node.sql.rights.get("pg_monitor"))
+                    rest.append(Lost(node, "" if hidden else host, sender.application_name, why))
         return rest
 
     async def with_host(self, node: Found, spec: ShellSpec | None) -> Found:
