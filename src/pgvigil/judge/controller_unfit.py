@@ -2,10 +2,12 @@
 
 from pgvigil.judge.case import Case
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
-from pgvigil.model.sighting import HostAnswer, NoAnswer, NodeView, Silence, Unseen
+from pgvigil.model.sighting import HostAnswer, NoAnswer, NodeView, Refusal, Silence, Unseen
 
 LATE_S = 0.5
 """A loop that ran this late has counted its own slowness as somebody's silence."""
+LOOKS_EVERY_S = 2.0
+"""A silent node is tried again this soon after an attempt ended (`sight` is quicker at first)."""
 
 
 def controller_isolated(case: Case) -> Finding | None:
@@ -45,8 +47,19 @@ def _speaks(node: NodeView) -> bool:
 
 
 def controller_late(case: Case) -> Finding | None:
-    """Our own loop ran late: it distrusts itself before it accuses others."""
-    if case.view.late_s < LATE_S or case.silent_since() is None:
+    """Our own loop ran late, or stood still: it distrusts itself before it accuses others.
+
+    After a standstill (a suspended machine) the primary's silence is as old as our newest look, not
+    older: it may be back long since.
+    """
+    sql = case.primary.sql
+    if not isinstance(sql, NoAnswer | Refusal):
         return None
-    text = f"our own loop ran {case.view.late_s:.1f} s late"
+    unlooked_s = case.view.at - sql.at
+    if unlooked_s > case.spec.timings.connect_timeout.total_seconds() + LOOKS_EVERY_S:
+        text = f"we have not looked at {case.primary.name} for {unlooked_s:.1f} s"
+    elif case.view.late_s >= LATE_S:
+        text = f"our own loop ran {case.view.late_s:.1f} s late"
+    else:
+        return None
     return Finding(Problem.CONTROLLER_LATE, None, (text,), Urgency.WAITING)

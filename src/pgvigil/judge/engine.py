@@ -4,7 +4,7 @@ The table reads from top to bottom: what stands higher explains what stands lowe
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 from pgvigil.judge.case import Case
@@ -22,26 +22,16 @@ from pgvigil.model.sighting import ClusterView, NodeView
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import SystemId
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One problem of the primary: what it needs to be true, and whether our own network must be proved."""
-
-    judge: Callable[[Case], Finding | None]
-    needs_network: bool = False
-
-
-PRIMARY_ROWS: Final = (
-    Row(primary_crashed),
-    Row(primary_hung),
-    Row(primary_restarting),
-    Row(primary_locked_out),
-    Row(primary_overloaded),
-    Row(primary_lost, needs_network=True),
-    Row(primary_unseen),
+PRIMARY_ROWS: Final[tuple[Callable[[Case], Finding | None], ...]] = (
+    primary_crashed,
+    primary_hung,
+    primary_restarting,
+    primary_locked_out,
+    primary_overloaded,
+    primary_lost,
+    primary_unseen,
 )
-"""The first that applies explains the primary's silence. Only the loss of a whole host rests on silence
-alone, so only that one needs the proof that it is not we who are cut off."""
+"""The first that applies explains the primary's silence."""
 
 
 def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Diagnosis:
@@ -52,8 +42,14 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
         return Diagnosis(foreign)
     case = Case(spec, record, view)
     unfit = [finding for judge in (controller_isolated, controller_late) if (finding := judge(case))]
-    primary = _explain_primary(case, distrusted=bool(unfit))
-    findings = (*unfit, *foreign, *stale_primaries(case), *primary, *standby_problems(case))
+    case = replace(case, distrusted=bool(unfit))
+    findings = (
+        *unfit,
+        *foreign,
+        *stale_primaries(case),
+        *_explain_primary(case),
+        *standby_problems(case),
+    )
     order = {problem: place for place, problem in enumerate(Problem)}
     return Diagnosis(tuple(sorted(findings, key=lambda finding: order[finding.problem])))
 
@@ -83,13 +79,11 @@ def foreign_nodes(view: ClusterView, system_id: SystemId) -> tuple[Finding, ...]
     )
 
 
-def _explain_primary(case: Case, *, distrusted: bool) -> Iterable[Finding]:
+def _explain_primary(case: Case) -> Iterable[Finding]:
     if case.primary.primary is not None:
         return
-    for row in PRIMARY_ROWS:
-        if row.needs_network and distrusted:
-            continue
-        if finding := row.judge(case):
+    for judge in PRIMARY_ROWS:
+        if finding := judge(case):
             yield finding
             return
 

@@ -6,6 +6,7 @@ from pgvigil.judge.case import (
     POSTMASTER_DEATH,
     Case,
     fresh_host,
+    hear_primary,
     lost_upstream,
     others_reach,
 )
@@ -20,7 +21,8 @@ def primary_crashed(case: Case) -> Finding | None:
 
     The witness is the host's shell (the pid file's process is dead), else a standby that lost its
     receiver or cannot get through. One witness alone is not enough: a firewall that rejects looks the
-    same from here (SAFETY §2, rows 4 and 5). An orderly stop is not a crash: see `primary_restarting`.
+    same from here (SAFETY §2, rows 4 and 5). Whoever gets through to it, later than its host's word or
+    beside the standbys', speaks against it. An orderly stop is not a crash: see `primary_restarting`.
     """
     primary, since = case.primary, case.silent_since()
     sql = primary.sql
@@ -28,16 +30,16 @@ def primary_crashed(case: Case) -> Finding | None:
         return None
     host = fresh_host(primary, since)
     if host is not None:
-        if host.postmaster is not Postmaster.CRASHED:
+        if host.postmaster is not Postmaster.CRASHED or others_reach(primary, host.at)[0]:
             return None
         evidence = [_ours(sql), f"its host says the postmaster ({host.pid}) is gone"]
     else:
         if sql.silence is not Silence.REFUSED or _said_goodbye(sql):
             return None
-        _, blocked = others_reach(primary, since)
-        witnesses = [f"{s.name} lost its upstream" for s in case.standbys() if lost_upstream(s, since)]
-        witnesses += [f"{name} is refused too" for name in blocked]
-        if not witnesses:
+        through, blocked = others_reach(primary, since)
+        witnesses = [f"{name} lost its upstream" for name in lost_upstream(case, since)]
+        witnesses += [f"{name} cannot get through either" for name in blocked]
+        if not witnesses or through or hear_primary(case, since):
             return None
         evidence = [_ours(sql), *witnesses]
     return Finding(Problem.PRIMARY_CRASHED, primary.name, tuple(evidence))

@@ -1,6 +1,6 @@
 """The primary's postmaster is there, but does not answer."""
 
-from pgvigil.judge.case import Case, fresh_host, hears_upstream
+from pgvigil.judge.case import Case, fresh_host, hear_primary
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.sighting import NoAnswer, Postmaster, Silence
 from pgvigil.model.units import Instant
@@ -19,9 +19,9 @@ def primary_hung(case: Case) -> Finding | None:
     host = fresh_host(primary, since)
     if host is None or host.postmaster is not Postmaster.FROZEN:
         return None
-    silent_for = case.view.at - since
-    if any(s.standby and hears_upstream(s.standby.receiver, silent_for) for s in case.standbys()):
+    if hear_primary(case, since):
         return None
+    silent_for = case.view.at - since
     due = Instant(since + case.spec.timings.hung_after.total_seconds())
     evidence = (
         f"it has not answered for {silent_for:.1f} s",

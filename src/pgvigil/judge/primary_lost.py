@@ -1,6 +1,6 @@
 """The primary's whole host is gone, for everybody who could see it."""
 
-from pgvigil.judge.case import Case, fresh_host, hears_upstream, lost_upstream, others_reach
+from pgvigil.judge.case import Case, fresh_host, hear_primary, lost_upstream, others_reach
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.sighting import HostSilent, NoAnswer, Silence
 from pgvigil.model.units import Instant, NodeName
@@ -12,10 +12,11 @@ def primary_lost(case: Case) -> Finding | None:
     """Neither we nor its shell nor any standby reaches it: verdict after `unreachable_after`.
 
     At least one other vantage point must have tried since the silence began, and none may have got
-    through (SAFETY §2, rows 6 and 8). Where our own network cannot be proved, nothing is concluded.
+    through (SAFETY §2, rows 6 and 8). It rests on silence alone: where our own network or loop is in
+    doubt, nothing is concluded.
     """
     primary, sql, since = case.primary, case.primary.sql, case.silent_since()
-    if since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
+    if case.distrusted or since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
         return None
     if fresh_host(primary, since) or (isinstance(primary.host, HostSilent) and primary.host.refused):
         return None
@@ -43,15 +44,8 @@ def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeNam
     """What other places say: sentences that confirm the loss, and the places that contradict it."""
     through, blocked = others_reach(case.primary, since)
     confirmed = [f"{name} cannot reach it either" for name in blocked]
-    contradicted = list(through)
-    silent_for = case.view.at - since
-    for standby in case.standbys():
-        role = standby.standby
-        if lost_upstream(standby, since):
-            confirmed.append(f"{standby.name} lost its upstream")
-        elif role and standby.name not in blocked and hears_upstream(role.receiver, silent_for):
-            contradicted.append(standby.name)
-    return confirmed, contradicted
+    confirmed += [f"{name} lost its upstream" for name in lost_upstream(case, since)]
+    return confirmed, [*through, *(name for name in hear_primary(case, since) if name not in blocked)]
 
 
 def _host_asked(case: Case, since: Instant) -> bool:

@@ -3,6 +3,10 @@
 from pgvigil.judge.case import BUSY, COMING_OR_GOING, Case, fresh_host, others_reach
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.sighting import NoAnswer, Postmaster, Refusal
+from pgvigil.model.units import Instant
+
+GATHERING_S = 1.0
+"""After a silence is suspicious, so long for the other vantage points' words before people are told."""
 
 
 def primary_overloaded(case: Case) -> Finding | None:
@@ -33,7 +37,10 @@ def primary_locked_out(case: Case) -> Finding | None:
 
 
 def primary_unseen(case: Case) -> Finding | None:
-    """We cannot reach it, and nothing else explains that: others can, or nobody confirms (row 8)."""
+    """We cannot reach it, and nothing else explains that: others can, or nobody confirms (row 8).
+
+    Told only when it lasts: in its first moment a silence has not been looked into.
+    """
     primary, sql = case.primary, case.primary.sql
     if not isinstance(sql, NoAnswer):
         return None
@@ -42,4 +49,7 @@ def primary_unseen(case: Case) -> Finding | None:
     evidence = (f"it has not answered us for {case.view.at - sql.since:.1f} s ({sql.silence})", *seen_by)
     if not seen_by and not blocked:
         evidence = (*evidence, "no other vantage point could confirm or deny that it is gone")
+    due = Instant(sql.since + case.spec.timings.suspect_after.total_seconds() + GATHERING_S)
+    if case.view.at < due:
+        return Finding(Problem.PRIMARY_UNSEEN, primary.name, evidence, Urgency.WAITING, due)
     return Finding(Problem.PRIMARY_UNSEEN, primary.name, evidence, Urgency.TELL)

@@ -1,8 +1,8 @@
 """A node takes writes although the record names another primary."""
 
-from pgvigil.judge.case import Case
+from pgvigil.judge.case import Case, fresh_host
 from pgvigil.model.diagnosis import Finding, Problem
-from pgvigil.model.sighting import HostAnswer, NodeView, Postmaster
+from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster
 
 
 def stale_primaries(case: Case) -> tuple[Finding, ...]:
@@ -49,8 +49,7 @@ def primary_replaced(case: Case) -> Finding | None:
 def _does_not_run(node: NodeView) -> str:
     if node.standby:
         return f"{node.name} answers as a standby"
-    match node.host:
-        case HostAnswer(postmaster=Postmaster.STOPPED | Postmaster.CRASHED, strays=()):
-            return f"{node.name}'s host says that it does not run"
-        case _:
-            return ""
+    host = fresh_host(node, node.sql.since) if isinstance(node.sql, NoAnswer) else None
+    if host and host.postmaster in (Postmaster.STOPPED, Postmaster.CRASHED) and not host.strays:
+        return f"{node.name}'s host says that it does not run"
+    return ""

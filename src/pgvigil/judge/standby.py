@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pgvigil.judge.case import Case
+from pgvigil.judge.case import Case, fed_by
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.sighting import (
     Answer,
@@ -73,7 +73,7 @@ def _detached(case: Case, node: NodeView, role: Standby) -> Iterator[Finding]:
         yield Finding(Problem.STANDBY_DETACHED, node.name, (text,), urgency, None if late else due)
         return
     if primary and receiver.status == "streaming" and receiver.timeline < primary.timeline:
-        if not _seen_by_primary(case, node, receiver):
+        if not _seen_by_primary(case, node, receiver) and not _fed_by_standby(case, node):
             text = f"it streams timeline {receiver.timeline}, the primary is on {primary.timeline}"
             yield Finding(Problem.STANDBY_DETACHED, node.name, (text,))
         return
@@ -82,6 +82,12 @@ def _detached(case: Case, node: NodeView, role: Standby) -> Iterator[Finding]:
         if lag > case.spec.failover.max_lag_bytes:
             text = f"it is {lag} bytes behind"
             yield Finding(Problem.STANDBY_LAGGING, node.name, (text,), Urgency.TELL)
+
+
+def _fed_by_standby(case: Case, node: NodeView) -> bool:
+    """Whether another standby that answers sends to it: it follows that one to the new timeline."""
+    upstream = fed_by(case, node)
+    return any(standby.name == upstream for standby in case.standbys() if standby is not node)
 
 
 def _seen_by_primary(case: Case, node: NodeView, receiver: Receiver) -> bool:
