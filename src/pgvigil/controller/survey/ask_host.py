@@ -169,7 +169,8 @@ async def try_passage(
     ready, psql = program(bin_dir, "pg_isready"), program(bin_dir, "psql")
     limit = f"timeout {LOGIN_S}"
     script = (
-        f"{limit} {ready} -q -t 3 -h {quoted(target.host)} -p {target.port}; echo ready=$?\n"
+        f"{limit} {ready} -q -t 3 -h {quoted(target.host)} -p {target.port}; r=$?; echo ready=$r\n"
+        "case $r in 2|124) exit 0 ;; esac\n"
         "PGCONNECT_TIMEOUT=3; PGAPPNAME=pgvigil; export PGCONNECT_TIMEOUT PGAPPNAME\n"
         f"e=$({limit} {psql} -Xwqtc IDENTIFY_SYSTEM -d {quoted(replication)} 2>&1 >/dev/null)\n"
         'echo "replication=$?"; echo "$e" | sed "s/^/replication: /"\n'

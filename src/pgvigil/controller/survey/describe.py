@@ -3,6 +3,7 @@
 Written by hand, not dumped: the comments are half of its use.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -111,7 +112,7 @@ def scalar(text: str) -> str:
     """A text as YAML value or key, quoted where YAML might read something else."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(text, ensure_ascii=False)  # which YAML's double-quoted style reads
 
 
 def _header(nodes: list[Found], at: datetime, *, todo: bool) -> list[str]:
@@ -257,7 +258,9 @@ def _postgres(
         lines.append(f"      passfile: {scalar(login['passfile'])}")
     elif "password" in login:
         line = f"{first.host}:{first.port}:*:{user}:PASSWORD"
-        lines.append(f"      passfile: ~/.pgpass  # TODO put the password there (mode 0600): {line}")
+        lines.append(
+            f"      passfile: ~/.pgpass  # TODO put the password there (mode 0600): {one_line(line)}"
+        )
         todo.append(say("the password is not written into the file", f"into ~/.pgpass (mode 0600): {line}"))
     lines += [f"      {key}: {scalar(login[key])}" for key in (*LOGIN, "options") if key in login]
     lines += [f"      {_place_text(key, value)}" for key, value in shared.items()]
