@@ -8,7 +8,7 @@ import structlog
 
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
-from pgvigil.controller.cluster import ClusterController
+from pgvigil.controller.cluster import ClusterController, Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
 from pgvigil.model.spec import ClusterSpec, NodeSpec
@@ -20,7 +20,12 @@ from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from pgvigil.store.lock import StateLock
-from pgvigil.store.sqlite import SqliteStore
+from pgvigil.store.memory import MemoryStore
+from pgvigil.store.readonly import ReadOnlyStore
+from pgvigil.store.sqlite import FILE_NAME, SqliteStore
+
+COMMAND_ENDS_S = 30.0
+"""How long a starting controller waits for a command that holds the state."""
 
 
 def node_ports(spec: NodeSpec) -> NodePorts:
@@ -45,15 +50,15 @@ def cluster_controller(
     log = structlog.get_logger()
     nodes = {node.name: node_ports(node) for node in spec.nodes}
     journal = Journal(spec.name, store, clock, log, notifiers)
-    return ClusterController(spec, nodes, NetworkPinger(), clock, store, journal, log, automatic=automatic)
+    return ClusterController(spec, nodes, NetworkPinger(), clock, store, journal, log, mode=mode)
 
 
-def make_fleet(store: Store, *, notifiers: Sequence[Notifier] = (), automatic: bool = True) -> Fleet:
+def make_fleet(store: Store, *, notifiers: Sequence[Notifier] = (), mode: Mode = Mode.GUARD) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
 
     def make(spec: ClusterSpec) -> ClusterController:
-        return cluster_controller(spec, store, clock, notifiers=notifiers, automatic=automatic)
+        return cluster_controller(spec, store, clock, notifiers=notifiers, mode=mode)
 
     return Fleet(make, store, clock, structlog.get_logger())
 
@@ -67,10 +72,25 @@ async def local_operations(config: Config, *, clusters: Sequence[ClusterName]) -
     wanted = [spec for spec in config.clusters if not clusters or spec.name in clusters]
     with StateLock(config.state_dir):
         async with await SqliteStore.open(config.state_dir) as store:
-            fleet = make_fleet(store, automatic=False)
+            fleet = make_fleet(store, mode=Mode.ORDERS)
             async with fleet.running(wanted):
                 await fleet.looked()
                 yield fleet
+
+
+@contextlib.asynccontextmanager
+async def local_look(config: Config, *, clusters: Sequence[ClusterName]) -> AsyncIterator[Fleet]:
+    """A fleet that only looks: no lock, no writing, beside a controller if one runs. Raises StoreError."""
+    wanted = [spec for spec in config.clusters if not clusters or spec.name in clusters]
+    async with contextlib.AsyncExitStack() as stack:
+        store: Store = MemoryStore()
+        if (config.state_dir / FILE_NAME).exists():
+            kept = await stack.enter_async_context(await SqliteStore.open(config.state_dir))
+            store = ReadOnlyStore(kept)
+        fleet = make_fleet(store, mode=Mode.LOOK)
+        await stack.enter_async_context(fleet.running(wanted))
+        await fleet.looked()
+        yield fleet
 
 
 async def run_controller(config: Config, *, reread: Callable[[], Config]) -> None:
@@ -79,7 +99,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
     `reread` gives the configuration anew when an operator asks to reload; a wrong one changes nothing.
     Raises Unsafe if another controller holds the state's lock, StoreError, ConfigError.
     """
-    with StateLock(config.state_dir):
+    with StateLock(config.state_dir, wait_s=COMMAND_ENDS_S):
         async with await SqliteStore.open(config.state_dir) as store, asyncio.TaskGroup() as group:
             hooks = Hooks()
             group.create_task(hooks.run())

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from pgvigil.controller.cluster import Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers, wait_until
@@ -153,7 +154,7 @@ class Guard:
 
 
 @contextmanager
-def guarding(*specs: ClusterSpec, store: Store | None = None, automatic: bool = True) -> Iterator[Guard]:
+def guarding(*specs: ClusterSpec, store: Store | None = None, mode: Mode = Mode.GUARD) -> Iterator[Guard]:
     """Guard the clusters in a thread; on leaving the controller is stopped, the servers are not."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     kept = store or MemoryStore()
@@ -163,7 +164,7 @@ def guarding(*specs: ClusterSpec, store: Store | None = None, automatic: bool = 
 
     async def work() -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
-        async with make_fleet(kept, automatic=automatic).running(specs) as fleet:
+        async with make_fleet(kept, mode=mode).running(specs) as fleet:
             ready.append(Guard(loop, fleet, specs, kept))
             stop.append(lambda: loop.call_soon_threadsafe(end.set))
             begun.set()

@@ -9,7 +9,6 @@ from pgvigil.model.sighting import Postmaster
 from pgvigil.model.step import Fence, Stop, StopMode
 from pgvigil.ports.host import quoted
 
-
 NOT_BY_US_S: Final = 24 * 3600.0
 """A clean stop must stay clean: the step's own deadline ends the waiting, not a kill."""
 

@@ -14,14 +14,17 @@ from pgvigil.act.bench import Bench, Confirmed, Place
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.sighting import ControlFile, Postmaster
 from pgvigil.model.step import Rescue
-from pgvigil.model.units import Lsn
+from pgvigil.model.units import Lsn, Timeline
 from pgvigil.ports.host import program, quoted
 
 PAGE: Final = 8192
 _POSITIONS: Final = """
 select pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replayed,
-  current_setting('wal_segment_size') as segment, (select system_identifier from pg_control_system()) as system_id
+  current_setting('wal_segment_size') as segment,
+  (select system_identifier from pg_control_system()) as system_id
 """
+_COMMIT: Final = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+),.*desc: COMMIT")
+_LSN: Final = re.compile(r"[0-9A-F]+/[0-9A-F]+")
 _ERROR: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): (.*)")
 _UNITS: Final = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
 
@@ -86,29 +89,39 @@ async def _find_tail(
 ) -> Tail:
     """Where the old primary's valid WAL ends, and how many commits lie beyond `have`.
 
-    Read from the candidate's replay position: that is the end of a record, the receive position need not be.
+    Read from the candidate's replay position: that is the end of a record, the receive position need not
+    be. pg_waldump waits 5 s for a segment that is not there: it is told where the last one ends.
     """
+    listing = await source.must(f"ls {quoted(source.data_dir)}/pg_wal", "listing pg_wal", within_s=limit)
+    stop = _end_of_segments(frozenset(listing.text.split()), step.timeline, replayed, segment)
+    if stop <= have:
+        return Tail(have, have, 0)
     dump = (
         f"cd {quoted(source.data_dir)} && LC_ALL=C {program(source.bin_dir, 'pg_waldump')} -p pg_wal "
-        f"-t {step.timeline} -s {replayed} 2>&1"
+        f"-t {step.timeline} -s {replayed} -e {stop} 2>&1 | grep -E 'desc: COMMIT|error'"
     )
-    count = (
-        "awk '/lsn: /{ match($0, /lsn: [0-9A-F]+\\/[0-9A-F]+/); at=substr($0, RSTART+5, RLENGTH-5); "
-        'if (/desc: COMMIT/) { print "C", at }; last=at; next } { print }\''
-    )
-    output = await source.run(f"{dump} | {count}", within_s=limit)
+    output = await source.run(dump, within_s=limit)
     if "could not find a valid record after" in output.text:
         return Tail(have, have, 0)
     error = _ERROR.search(output.text)
-    if error is None:
+    if error is None and "error" in output.text:
         raise StepFailed(f"the end of WAL on {step.source} was not found", detail=output.text[-300:])
-    found = re.findall(r"[0-9A-F]+/[0-9A-F]+", error[2])
-    end = Lsn.parse(found[0] if found else error[1])
-    commits = [Lsn.parse(line[2:]) for line in output.text.splitlines() if line.startswith("C ")]
-    start = Lsn(have // PAGE * PAGE)
+    end = stop
+    if error:
+        found = _LSN.findall(error[2])
+        end = Lsn.parse(found[0] if found else error[1])
     if end <= have:
         return Tail(end, end, 0)
-    return Tail(start, end, sum(at >= have for at in commits))
+    commits = [Lsn.parse(at) for at in _COMMIT.findall(output.text)]
+    return Tail(Lsn(have // PAGE * PAGE), end, sum(at >= have for at in commits))
+
+
+def _end_of_segments(names: frozenset[str], timeline: Timeline, begin: Lsn, segment: int) -> Lsn:
+    """Where the unbroken row of segments that holds `begin` ends; `begin` itself if there is none."""
+    end = begin
+    while end.segment(timeline, segment) in names:
+        end = Lsn((end // segment + 1) * segment)
+    return end
 
 
 async def _carry(
@@ -116,14 +129,16 @@ async def _carry(
 ) -> None:
     """One segment: the candidate's own beginning, the old primary's bytes from `begin` to `end`."""
     first, pages = begin // PAGE, -(-(end - begin) // PAGE)
-    read = f"dd if={quoted(source.data_dir)}/pg_wal/{name} bs={PAGE} skip={first} count={pages} 2>/dev/null | gzip -1"
+    file = f"{quoted(source.data_dir)}/pg_wal/{name}"
+    read = f"dd if={file} bs={PAGE} skip={first} count={pages} 2>/dev/null | gzip -1"
     packed = await source.run(read, within_s=limit)
     data = gzip.decompress(packed.out)[: end - begin] if packed.out else b""
     if len(data) != end - begin:
         raise StepFailed(f"segment {name} on {source.spec.name} is too short")
     wal = f"{target.data_dir}/pg_wal"
     write = (
-        f"cd {quoted(wal)} && t={name}.pgvigil && rm -f $t && {{ [ ! -f {name} ] || head -c {begin} {name} > $t; }} && "
+        f"cd {quoted(wal)} && t={name}.pgvigil && rm -f $t && "
+        f"{{ [ ! -f {name} ] || head -c {begin} {name} > $t; }} && "
         f"gzip -dc >> $t && truncate -s {segment} $t && chmod 600 $t && sync $t && mv -f $t {name}"
     )
     output = await target.run(write, stdin=gzip.compress(data, 1), within_s=limit)

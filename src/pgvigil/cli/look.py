@@ -130,7 +130,7 @@ def history(
     spec = desk.cluster(cluster)
 
     async def read() -> list[Json]:
-        async with desk.reach.operations(desk.config, [spec.name]) as ops:
+        async with desk.reach.look(desk.config, [spec.name]) as ops:
             return await ops.events(spec.name, limit=HISTORY_EVENTS_MAX)
 
     changes = [event for event in run_async(read()) if is_change_of_primary(event)]
@@ -171,7 +171,7 @@ def _stacked(parts: list[RenderableType]) -> Group:
 
 async def _status(desk: Desk, name: ClusterName | None) -> list[Json]:
     wanted = [name] if name else [spec.name for spec in desk.config.clusters]
-    async with desk.reach.operations(desk.config, wanted) as ops:
+    async with desk.reach.look(desk.config, wanted) as ops:
         return await ops.status(name)
 
 
@@ -185,7 +185,7 @@ def _watch(desk: Desk, name: ClusterName | None, draw: Draw) -> None:
 
     async def loop(show: Callable[[RenderableType], None]) -> None:
         wanted = [name] if name else [spec.name for spec in desk.config.clusters]
-        async with desk.reach.operations(desk.config, wanted) as ops:
+        async with desk.reach.look(desk.config, wanted) as ops:
             while True:
                 try:
                     last[:] = [draw(desk.out, list(await ops.status(name)))]
@@ -210,7 +210,7 @@ async def _events(desk: Desk, name: ClusterName | None, *, limit: int, follow: b
     import asyncio
 
     wanted = [name] if name else [spec.name for spec in desk.config.clusters]
-    async with desk.reach.operations(desk.config, wanted) as ops:
+    async with desk.reach.look(desk.config, wanted) as ops:
         seen = _tell_events(desk, await ops.events(name, limit=limit), 0)
         while follow:
             await asyncio.sleep(POLL_S)

@@ -58,6 +58,8 @@ class Reach:
     """Raises ConfigError. None: the usual places."""
     operations: Callable[[Config, Sequence[ClusterName]], AbstractAsyncContextManager[Operations]]
     """The running controller's, else the same work in this process, under the state's lock."""
+    look: Callable[[Config, Sequence[ClusterName]], AbstractAsyncContextManager[Operations]]
+    """The same for commands that change nothing: no lock is needed."""
     run: Callable[[Config, Callable[[], Config]], Coroutine[Any, Any, None]]
     """The controller until cancelled; the second reads the configuration again when `reload` is asked."""
     discover: Callable[[str, str], Coroutine[Any, Any, Discovered]]
@@ -76,15 +78,28 @@ def _load(path: Path | None) -> Config:
     return config
 
 
+def connect_operations(
+    config: Config, clusters: Sequence[ClusterName]
+) -> AbstractAsyncContextManager[Operations]:
+    """The running controller's operations if its socket answers, else this process's own, under the lock."""
+    return _connect(config, clusters, "local_operations")
+
+
+def connect_look(config: Config, clusters: Sequence[ClusterName]) -> AbstractAsyncContextManager[Operations]:
+    """The running controller's view if its socket answers, else this process's own, without any lock."""
+    return _connect(config, clusters, "local_look")
+
+
 @asynccontextmanager
-async def connect_operations(config: Config, clusters: Sequence[ClusterName]) -> AsyncIterator[Operations]:
-    """The running controller's operations if its socket answers, else this process's own."""
+async def _connect(
+    config: Config, clusters: Sequence[ClusterName], otherwise: str
+) -> AsyncIterator[Operations]:
     client: Any = _there("api.socket_client", "SocketOperations")(config.socket)
     try:
         await client.ping()
     except Unreachable:
         _there("cli.logs", "set_up_logging")(level="error")  # a command's own output is its log
-        async with _there("wiring", "local_operations")(config, clusters=clusters) as local:
+        async with _there("wiring", otherwise)(config, clusters=clusters) as local:
             yield local
     else:
         yield client
@@ -109,4 +124,4 @@ def _demo(keep: bool, as_json: bool) -> int:
     return code
 
 
-REAL = Reach(_load, connect_operations, _run, _discover, _check, _demo)
+REAL = Reach(_load, connect_operations, connect_look, _run, _discover, _check, _demo)

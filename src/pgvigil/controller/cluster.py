@@ -7,6 +7,7 @@ next steps. Killed at any instruction and started again it goes on from the dura
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import StrEnum, auto
 
 from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
@@ -39,8 +40,19 @@ BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Pause before the same act is tried again."""
 
 
+class Mode(StrEnum):
+    """What a controller may do."""
+
+    GUARD = auto()
+    """Everything."""
+    ORDERS = auto()
+    """Carry out commands, and finish what was begun; nothing of its own accord."""
+    LOOK = auto()
+    """Nothing but look and say what it would decide."""
+
+
 class ClusterController:
-    """Guards one cluster. `automatic` False: only carries out commands, and finishes what was begun."""
+    """Guards one cluster, or less, by its mode."""
 
     def __init__(
         self,
@@ -52,9 +64,9 @@ class ClusterController:
         journal: Journal,
         log: Log,
         *,
-        automatic: bool = True,
+        mode: Mode = Mode.GUARD,
     ) -> None:
-        self.spec, self.journal, self.automatic = spec, journal, automatic
+        self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths)
@@ -122,13 +134,15 @@ class ClusterController:
             self.diagnosis = diagnose(self.spec, self.record, self.view)
             self.journal.notice(self.view, self.diagnosis, self.record.generation)
             self.plan = self._plan(self._situation(self.record))
-            await self._carry_out(self.plan)
+            if self._mode is not Mode.LOOK:
+                await self._carry_out(self.plan)
         await self._wait()
 
     def _plan(self, situation: Situation) -> Plan:
         if act := self._ordered(situation):
             return Plan(act)
-        if not self.automatic and situation.record.phase is Phase.STABLE and not self._pending_change():
+        idle = situation.record.phase is Phase.STABLE and not self._pending_change()
+        if self._mode is Mode.ORDERS and idle:
             return Plan(Rest())
         return decide.decide(situation)
 

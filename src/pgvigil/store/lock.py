@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,17 +10,19 @@ from typing import Self
 from pgvigil.errors import StoreError, Unsafe
 
 LOCK_FILE = "lock"
+POLL_S = 0.1
 
 
 class StateLock:
     """Holds `STATE_DIR/lock` while entered. The kernel gives it up when the process ends, however it ends.
 
-    Entering never waits: raises Unsafe naming the holder's pid when another process has it, and
-    StoreError when the directory cannot be used.
+    Entering waits `wait_s` at most, for a command that is just ending: then it raises Unsafe naming the
+    holder's pid. Raises StoreError when the directory cannot be used.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, wait_s: float = 0.0) -> None:
         self._path = state_dir / LOCK_FILE
+        self._wait_s = wait_s
         self._file: int | None = None
 
     def __enter__(self) -> Self:
@@ -28,7 +31,10 @@ class StateLock:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as why:
             raise StoreError(f"cannot open {self._path}", detail=str(why)) from why
+        until = time.monotonic() + self._wait_s
         try:
+            while not _free(file) and time.monotonic() < until:
+                time.sleep(POLL_S)
             self._take(file)
         except BaseException:
             os.close(file)
@@ -68,6 +74,15 @@ def make_state_dir(state_dir: Path) -> None:
             detail=str(why),
             hint="name a directory that pgvigil may write to with state_dir: in the configuration",
         ) from why
+
+
+def _free(file: int) -> bool:
+    """Whether the lock could be taken: then it is, by this descriptor."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _holder(file: int) -> str:

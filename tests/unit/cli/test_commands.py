@@ -61,7 +61,7 @@ class Place:
     raises: BaseException | None = None
 
     def run(self, *words: str, **options: Any) -> Result:
-        ways = (self._operations, self._run, self._discover, self._check, self._demo)
+        ways = (self._operations, self._operations, self._run, self._discover, self._check, self._demo)
         desk = Desk(reach=Reach(self._load, *ways))
         runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
         return runner.invoke(app, list(words), obj=desk, **options)
