@@ -28,8 +28,8 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (shells, lambda seen: ""),
     (logins, lambda seen: _logins(seen)),
     (rights, lambda seen: _rights(seen)),
-    (settings, lambda seen: "settings: every node can be primary and standby" if seen.primary else ""),
-    (slots, lambda seen: "slots: each standby has its own" if seen.spec.replication.slots else ""),
+    (settings, lambda seen: "settings: every node can be primary and standby" if _all_answer(seen) else ""),
+    (slots, lambda seen: _slots(seen)),
     (hosts, lambda seen: _hosts(seen)),
     (policy, lambda seen: "configuration: nothing to add"),
 )
@@ -97,4 +97,13 @@ def _rights(seen: ClusterSeen) -> str:
 
 
 def _hosts(seen: ClusterSeen) -> str:
-    return "hosts: apart, their clocks agree, room for WAL" if any(n.host_answer for n in seen.nodes) else ""
+    return "hosts: apart, clocks agree, room for WAL" if all(n.host_answer for n in seen.nodes) else ""
+
+
+def _slots(seen: ClusterSeen) -> str:
+    return "slots: each standby has its own" if seen.spec.replication.slots and _all_answer(seen) else ""
+
+
+def _all_answer(seen: ClusterSeen) -> bool:
+    """Whether enough was seen to call something fine for every node."""
+    return seen.primary is not None and all(node.answer for node in seen.nodes)

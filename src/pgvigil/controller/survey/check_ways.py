@@ -96,7 +96,8 @@ def _rejected(place: str, node: NodeSeen, rejected: Rejected) -> CheckItem:
             what = f"it runs, but lets nobody in now: {said}"
             fix = "wait if it is starting; a standby needs hot_standby = on (postgresql.conf, then restart)"
         case _:
-            what, fix = f"it answered, but no session came of it: {said}", "see the server's log"
+            what = f"it answered, but no session came of it: {said}"
+            fix = f"is it PostgreSQL on {spec.host}:{spec.port}? see its log, and sslmode: here"
     return error(place, what, fix)
 
 
@@ -112,7 +113,9 @@ def shells(seen: ClusterSeen) -> Iterator[CheckItem]:
                     "shell: {via: ssh, user: postgres}  in the configuration; local, if it is on this host",
                 )
             case ShellRefused() | ShellLost() as failure:
-                yield error(place, _lost(node.spec, failure), failure.hint)
+                yield error(
+                    place, _lost(node.spec, failure), failure.hint.removesuffix(" see: pgvigil check")
+                )
             case HostSeen() as host:
                 yield from _host(place, node, host)
 
