@@ -8,13 +8,16 @@ import structlog
 
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
+from pgvigil.controller import survey
 from pgvigil.controller.cluster import ClusterController, Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
+from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Clock, NodePorts, Notifier, Store
+from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.hooks import Hooks
 from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
@@ -44,7 +47,7 @@ def cluster_controller(
     clock: Clock,
     *,
     notifiers: Sequence[Notifier] = (),
-    automatic: bool = True,
+    mode: Mode = Mode.GUARD,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
     log = structlog.get_logger()
@@ -113,3 +116,23 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
 
             async with fleet.running(config.clusters):
                 await serve(fleet, config.socket, reload=reload)
+
+
+async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
+    """Look once at these clusters and say what is not as it should be; changes nothing."""
+    pinger, clock = NetworkPinger(), SystemClock()
+    items: list[CheckItem] = []
+    for spec in config.clusters:
+        if spec.name in clusters:
+            nodes = {node.name: node_ports(node) for node in spec.nodes}
+            try:
+                items += await survey.check_cluster(spec, nodes, pinger, clock)
+            finally:
+                for ports in nodes.values():
+                    ports.close()
+    return items
+
+
+async def discover(dsn: str, name: str) -> survey.Discovered:
+    """A configuration written from the running cluster that the libpq connection string leads to."""
+    return await survey.discover(libpq_keywords(dsn), node_ports, SystemClock(), name=name)

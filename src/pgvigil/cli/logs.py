@@ -33,7 +33,11 @@ def set_up_logging(*, as_json: bool = False, level: str = "info") -> None:
     if as_json:
         renderers = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
     else:
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     stream = _StandardError()
     structlog.configure(
         processors=[*shared, *renderers],

@@ -95,14 +95,8 @@ class ClusterController:
                     if self.record or not self._unseen():
                         self.first_look.set()
         finally:
-            self._close()
-
-    def _close(self) -> None:
-        """Drop every connection; a later `run` opens them anew."""
-        for ports in self._bench.nodes.values():
-            ports.session.close()
-            if ports.shell is not None:
-                ports.shell.close()
+            for ports in self._bench.nodes.values():
+                ports.close()
 
     def ask(self, order: Order) -> None:
         """Hand in a command; its future gets the outcome."""

@@ -159,6 +159,12 @@ class NodePorts:
     session: Session
     shell: Shell | None
 
+    def close(self) -> None:
+        """Drop session and shell at once; both can be opened again."""
+        self.session.close()
+        if self.shell is not None:
+            self.shell.close()
+
 
 class Pinger(Protocol):
     """Asks reference targets."""
