@@ -1,8 +1,9 @@
 """Who becomes primary: the furthest eligible standby, then the user's wishes. And why not the others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pgvigil.decide.situation import Situation, is_cut, is_down
+from pgvigil.decide.situation import Situation, is_down
 from pgvigil.model.sighting import NodeView, Standby
 from pgvigil.model.units import Lsn, NodeName, Timeline
 
@@ -17,12 +18,16 @@ class Election:
 
 
 def elect(
-    situation: Situation, *, wanted: NodeName | None = None, cut_only: bool = False, any_lag: bool = False
+    situation: Situation,
+    *,
+    wanted: NodeName | None = None,
+    any_lag: bool = False,
+    objection: Callable[[NodeView], str] | None = None,
 ) -> Election:
     """Choose among the nodes that answer in recovery (SAFETY §4.5). Pure.
 
-    `wanted`: only that one. `cut_only`: only those already cut from the old primary. `any_lag`: an
-    operator accepts loss of data.
+    `wanted`: only that one. `any_lag`: an operator accepts loss of data. `objection`: what else may
+    speak against a node; empty if nothing does.
     """
     rejected: list[str] = []
     fit: list[tuple[tuple[object, ...], NodeName, Lsn]] = []
@@ -30,8 +35,8 @@ def elect(
         reason = unfit(situation, node, any_lag=any_lag)
         if not reason and wanted not in (None, node.name):
             reason = f"{wanted} is wanted"
-        if not reason and cut_only and not is_cut(node):
-            reason = "not cut from the old primary yet"
+        if not reason and objection:
+            reason = objection(node)
         if reason:
             rejected.append(f"{node.name}: {reason}")
             continue
@@ -51,6 +56,8 @@ def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str
         return "it is a primary already"
     if role is None or node.answer is None:
         return "it does not answer"
+    if not situation.is_ours(node):
+        return "it belongs to another cluster (other system identifier)"
     if not situation.spec.node(node.name).may_be_primary():
         return "it may never be promoted (never_promote, or priority 0)"
     if role.timeline < record.timeline or (node.name in record.deposed and role.timeline != record.timeline):
@@ -64,11 +71,15 @@ def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str
 
 
 def rescuable(situation: Situation) -> bool:
-    """Whether the old primary's host can hand over the WAL that was never sent (SAFETY §4.4)."""
+    """Whether the old primary's host can hand over the WAL that was never sent (SAFETY §4.4).
+
+    A node deposed in an earlier change is on an older timeline: nothing of it is missing now.
+    """
+    record = situation.record
     return any(
-        is_down(situation.view.node(name)) is not None
-        for name in {situation.record.primary, *situation.record.deposed}
-        if name in situation.view.nodes
+        (host := is_down(node)) and host.control and host.control.timeline == record.timeline
+        for node in situation.view.nodes.values()
+        if node.name == record.primary or node.name in record.deposed
     )
 
 
@@ -80,8 +91,12 @@ def _lag_allowed(situation: Situation) -> int:
 
 
 def _known_end(situation: Situation, timeline: Timeline) -> int:
-    """The furthest position known of the cluster: the primary's last one, or any standby's."""
-    ends = [node.standby.furthest for node in situation.standbys() if node.standby]
+    """The furthest position known on that timeline: the primary's last one, or any standby's.
+
+    Positions on different timelines cannot be compared.
+    """
+    standbys = (node.standby for node in situation.standbys())
+    ends = [role.furthest for role in standbys if role and role.timeline == timeline]
     if timeline == situation.record.timeline:
         ends.append(situation.record.primary_lsn)
         last = situation.primary.last

@@ -20,7 +20,7 @@ from pgvigil.model.command import (
     Switchover,
 )
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
-from pgvigil.model.record import ClusterRecord, Origin, Phase
+from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, Decision, Hold, Plan, Rest, Stage, Step
@@ -29,8 +29,8 @@ from pgvigil.model.units import Generation
 Reaction = Callable[[Situation, Finding], Decision]
 
 
-def _hold(hint: str) -> Reaction:
-    def reaction(_: Situation, finding: Finding) -> Decision:
+def _hold(hint: str) -> Callable[[Situation, Finding], Hold]:
+    def reaction(_: Situation, finding: Finding) -> Hold:
         where = f" ({finding.node})" if finding.node else ""
         reason = finding.problem.value.replace("_", " ") + where
         return Hold(finding.problem.value, reason, hint, finding.due, finding.evidence)
@@ -41,25 +41,10 @@ def _hold(hint: str) -> Reaction:
 def _adopt(situation: Situation, finding: Finding) -> Decision:
     """A human promoted another node while ours does not run: that one is the primary now."""
     assert finding.node is not None
-    role = situation.view.node(finding.node).primary
-    assert role is not None
-    record = situation.record
-    adopted = record.moved(
-        Phase.STABLE,
-        generation=record.next_generation(),
-        primary=finding.node,
-        timeline=role.timeline,
-        origin=Origin.ADOPTED,
-        since=situation.wall,
-        deposed=(record.deposed | {record.primary}) - {finding.node},
-    )
-    return Act(
-        "adopted",
-        f"{finding.node} was promoted by hand; it is the primary now",
-        adopted,
-        (),
-        finding.evidence,
-    )
+    return failover.adopt(situation, situation.view.node(finding.node), finding.evidence)
+
+
+_foreign = _hold("this node belongs to another cluster: correct the configuration")
 
 
 REACTIONS: Final[Mapping[Problem, Reaction]] = {
@@ -74,10 +59,10 @@ REACTIONS: Final[Mapping[Problem, Reaction]] = {
     Problem.PRIMARY_LOCKED_OUT: _hold("repair the login (password, pg_hba.conf): pgvigil check"),
     Problem.PRIMARY_OVERLOADED: _hold("look at its sessions and load; it is never failed over for that"),
     Problem.PRIMARY_UNSEEN: _hold("if it is really gone: pgvigil failover --force"),
-    Problem.SYSTEM_FOREIGN: _hold("this node belongs to another cluster: correct the configuration"),
     Problem.PRIMARY_UNKNOWN: _hold("leave exactly one primary running; pgvigil takes it from there"),
 }
-"""What follows from a problem of the primary. Problems of other nodes are repaired in `decide.repair`."""
+"""What follows from a problem of the primary. Problems of other nodes are repaired in `decide.repair`;
+a stranger among them is left alone and hinders nothing."""
 
 PHASES: Final[Mapping[Phase, Callable[[Situation], Decision]]] = {
     Phase.FENCING: failover.fencing,
@@ -86,6 +71,10 @@ PHASES: Final[Mapping[Phase, Callable[[Situation], Decision]]] = {
     Phase.SWITCHING: switchover.switching,
 }
 """A change that has begun is finished, or undone, before anything else is looked at."""
+
+
+FORCEABLE: Final = frozenset({Phase.FENCING, Phase.RESTARTING, Phase.PROMOTING})
+"""Changes that may come to a halt for want of proof or of a fit standby: an operator may take them on."""
 
 
 def first_record(spec: ClusterSpec, view: ClusterView, diagnosis: Diagnosis) -> ClusterRecord | Hold:
@@ -114,16 +103,26 @@ def decide(situation: Situation) -> Plan:
     if record.primary not in situation.view.nodes:
         hint = "add it again, or remove the cluster from the state: see docs/operate/store.md"
         return Plan(Hold("primary_not_configured", f"{record.primary} is not in the configuration", hint))
+    if foreign := situation.diagnosis.find(Problem.SYSTEM_FOREIGN, record.primary):
+        return Plan(_foreign(situation, foreign))
     if record.phase is not Phase.STABLE:
         return Plan(PHASES[record.phase](situation))
     return Plan(_stable(situation), repair.repairs(situation))
 
 
 def _stable(situation: Situation) -> Decision:
-    primary = situation.primary.primary
-    if primary is not None:
+    if situation.primary.primary is not None:
         return _serving(situation)
+    decision = _silent(situation)
+    return decision if isinstance(decision, Act) else _fence_old(situation) or decision
+
+
+def _silent(situation: Situation) -> Decision:
+    """The primary does not serve: what its first finding that counts leads to."""
+    by_hand = failover.promoted_by_hand(situation)
     for finding in situation.diagnosis.findings:
+        if by_hand and finding.problem in failover.VERDICTS and finding.urgency is Urgency.NOW:
+            return failover.adopt(situation, by_hand, finding.evidence)
         reaction = REACTIONS.get(finding.problem)
         if reaction and (
             finding.urgency is not Urgency.WAITING or finding.problem is Problem.PRIMARY_RESTARTING
@@ -132,23 +131,41 @@ def _stable(situation: Situation) -> Decision:
     waiting = [
         f for f in situation.diagnosis.findings if f.urgency is Urgency.WAITING and f.problem in REACTIONS
     ]
+    silent = f"{situation.record.primary} does not answer"
     if waiting:
-        first = waiting[0]
+        first = next((f for f in waiting if f.node == situation.record.primary), waiting[0])
+        if first.problem is Problem.PRIMARY_UNSEEN:
+            return Hold("primary_silent", silent, "wait for evidence", first.due, first.evidence)
         reason = f"{first.problem.value.replace('_', ' ')} is not proved yet"
         return Hold(first.problem.value, reason, "", first.due, first.evidence)
-    return Hold("primary_silent", f"{situation.record.primary} does not answer", "wait for evidence")
+    return Hold("primary_silent", silent, "wait for evidence")
+
+
+def _fence_old(situation: Situation) -> Act | None:
+    """Stop a primary of the past also while the present one is silent; a newer one may be a human's."""
+    if situation.record.is_paused(situation.wall):
+        return None
+    for finding in situation.diagnosis.every(Problem.STALE_PRIMARY):
+        assert finding.node is not None
+        old = failover.is_old(situation, situation.view.node(finding.node))
+        if old and (act := repair.stale_primary(situation, finding)):
+            return act
+    return None
 
 
 def _serving(situation: Situation) -> Decision:
     """The primary serves: strays are fenced, returned nodes struck from the list of the deposed."""
     record = situation.record
-    for finding in situation.diagnosis.every(Problem.STALE_PRIMARY):
-        if record.is_paused(situation.wall):
-            return Hold("paused", f"{finding.node} is a second primary", "stop it by hand, or pgvigil resume")
+    stale = situation.diagnosis.every(Problem.STALE_PRIMARY)
+    names = ", ".join(str(finding.node) for finding in stale)
+    if stale and record.is_paused(situation.wall):
+        return Hold("paused", f"{names} is a second primary", "stop it by hand, or pgvigil resume")
+    for finding in stale:
         if act := repair.stale_primary(situation, finding):
             return act
-        hint = f"stop {finding.node} by hand now: it takes writes that will be lost"
-        return Hold("stale_primary", f"{finding.node} is a second primary and has no working shell", hint)
+    if stale:
+        hint = f"stop {names} by hand now: it takes writes that will be lost"
+        return Hold("stale_primary", f"{names} is a second primary and has no working shell", hint)
     if changed := repair.rejoined(situation):
         back = ", ".join(sorted(record.deposed - changed.deposed))
         return Act("rejoined", f"{back} is a streaming standby again", changed)
@@ -169,6 +186,13 @@ def order(situation: Situation, command: Command) -> Act | Step | Refused:
             )
         case Resume():
             return Act("resume", "automatic actions again", replace(record, paused=False, paused_until=None))
+        case _ if record.primary not in situation.view.nodes:
+            return Refused(Unsafe(f"{record.primary} is not in the configuration", hint="add it again"))
+        case _ if situation.diagnosis.find(Problem.SYSTEM_FOREIGN, record.primary):
+            hint = "correct the configuration"
+            return Refused(Unsafe(f"{record.primary} belongs to another cluster", hint=hint))
+        case Failover(force=True) if record.phase in FORCEABLE:
+            return _force_on(situation, command)
         case _ if record.phase is not Phase.STABLE:
             hint = "wait until it is finished: pgvigil status --watch"
             return Refused(Unsafe(f"a change is under way ({record.phase})", hint=hint))
@@ -191,6 +215,9 @@ def _failover(situation: Situation, command: Failover) -> Act | Refused:
     if situation.primary.primary and not command.force:
         hint = f"a planned change loses nothing: pgvigil switchover {spec.name}"
         return Refused(Unsafe(f"the primary {record.primary} serves", hint=hint))
+    if (by_hand := failover.promoted_by_hand(situation)) and not command.force:
+        hint = "it is adopted as soon as the old primary is proved gone; or stop it"
+        return Refused(Unsafe(f"{by_hand.name} was promoted by hand and takes writes", hint=hint))
     proven = any(
         (finding := situation.diagnosis.find(problem)) and finding.urgency is Urgency.NOW
         for problem in failover.VERDICTS
@@ -202,8 +229,26 @@ def _failover(situation: Situation, command: Failover) -> Act | Refused:
     election = elect(situation, wanted=command.to, any_lag=command.force)
     if election.chosen is None:
         return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
+    if not command.force and (wait := failover.may_not_promote(situation)):
+        return Refused(Unsafe(wait.reason, hint=wait.hint))
     evidence = ("an operator asked for it", *(("loss of data was accepted",) if command.force else ()))
-    return failover.start(situation, "command", evidence, wanted=command.to, forced=command.force)
+    return failover.start(situation, "command", evidence, wanted=command.to, forced=command.force, asked=True)
+
+
+def _force_on(situation: Situation, command: Failover) -> Act | Refused:
+    """An operator takes on a failover that has come to a halt, and accepts what may be lost."""
+    record = situation.record
+    if situation.primary.answer is not None and record.phase is not Phase.FENCING:
+        hint = "wait until it is finished: pgvigil status --watch"
+        return Refused(Unsafe(f"{record.primary} answers; the change goes on by itself", hint=hint))
+    election = elect(situation, wanted=command.to, any_lag=True)
+    if election.chosen is None:
+        return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
+    evidence = ("an operator asked for it", "loss of data was accepted")
+    if record.phase is Phase.FENCING:
+        forced = replace(record, forced=True, candidate=command.to)
+        return Act("command", f"{record.primary} is to be replaced by force", forced, (), evidence)
+    return failover.start(situation, "command", evidence, wanted=command.to, forced=True, asked=True)
 
 
 def _promote_node(situation: Situation, node: str) -> Act | Refused:

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Final
 
 from pgvigil.decide.election import Election, elect
-from pgvigil.decide.situation import Situation, is_cut, is_down
+from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
-from pgvigil.model.record import Fenced, Origin, Phase
-from pgvigil.model.sighting import HostAnswer, NoAnswer, Postmaster, Primary, Refusal
+from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
+from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Primary, Reach, Refusal
 from pgvigil.model.spec import AfterCrash, Rate, WhenUnreachable
 from pgvigil.model.step import (
     Act,
@@ -23,7 +23,7 @@ from pgvigil.model.step import (
     Step,
     StopMode,
 )
-from pgvigil.model.units import Instant, Lsn, NodeName
+from pgvigil.model.units import Lsn, NodeName
 
 CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
@@ -59,6 +59,8 @@ def begin(situation: Situation, finding: Finding) -> Decision:
         reason = f"there were {policy.max_per.count} failovers in {policy.max_per.within} already"
         hint = f"look at why, then: pgvigil failover {spec.name}"
         return Hold("cool_down", reason, hint, evidence=finding.evidence)
+    if wait := may_not_promote(situation):
+        return replace(wait, evidence=finding.evidence)
     return start(situation, finding.problem.value, finding.evidence)
 
 
@@ -69,26 +71,28 @@ def start(
     *,
     wanted: NodeName | None = None,
     forced: bool = False,
+    asked: bool = False,
 ) -> Act:
-    """Next generation, phase FENCING, and its first steps at once."""
+    """Next generation, phase FENCING, and its first steps at once. `asked`: by an operator.
+
+    A position known from before is kept while the change goes on. So is `at_least`, which says that the
+    present primary of record was asked to promote and has not been verified.
+    """
     record = situation.record
-    last = situation.primary.last
-    flushed = last.role.flushed if last and isinstance(last.role, Primary) else Lsn(0)
     fencing = record.moved(
         Phase.FENCING,
         generation=record.next_generation(),
         deposed=record.deposed | {record.primary},
         since=situation.wall,
-        origin=Origin.FAILOVER,
         fenced=None,
         candidate=wanted,
         forced=forced,
-        at_least=Lsn(0),
-        failovers=(*record.failovers, situation.wall)[-20:],
-        primary_lsn=max(record.primary_lsn if record.phase is Phase.FENCING else Lsn(0), flushed),
+        at_least=record.at_least if record.phase is Phase.PROMOTING else Lsn(0),
+        failovers=record.failovers if asked else (*record.failovers, situation.wall)[-20:],
+        primary_lsn=_last_known(situation),
     )
     ahead = replace(situation, record=fencing)
-    steps = (*_fence_steps(ahead), *_cut_steps(ahead))
+    steps = (*_fence_steps(ahead), *_stray_fences(ahead), *_cut_steps(ahead))
     return Act(rule, f"{record.primary} is to be replaced", fencing, (Stage(steps, must=False),), evidence)
 
 
@@ -96,18 +100,22 @@ def fencing(situation: Situation) -> Decision:
     """Phase FENCING: until the old primary can acknowledge nothing more, then choose."""
     record = situation.record
     if situation.primary.primary and not record.forced:
-        stable = record.moved(
-            Phase.STABLE, deposed=record.deposed - {record.primary}, since=situation.wall, candidate=None
-        )
-        return Act("came_back", f"{record.primary} serves again; nothing was promoted", stable)
+        back = settled(situation)
+        return Act("came_back", f"{record.primary} serves again; nothing was promoted", back)
+    if by_hand := promoted_by_hand(situation):
+        return adopt(situation, by_hand, (f"{record.primary} was being replaced",))
+    if situation.primary.standby and record.at_least:
+        at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
+        return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
     fenced = proof(situation)
-    steps = (*(() if fenced else _fence_steps(situation)), *_cut_steps(situation))
-    waited = situation.phase_age_s() >= CUT_WITHIN_S
-    if steps and not (fenced and waited):
-        return Act("fence", f"fence {record.primary}", None, (Stage(steps, must=False),))
-    if fenced is None and (wait := _may_not_promote_unfenced(situation)):
+    fences, cuts = () if fenced else _fence_steps(situation), _cut_steps(situation)
+    if fences or (cuts and situation.phase_age_s() < CUT_WITHIN_S):
+        return Act("fence", f"fence {record.primary}", None, (Stage((*fences, *cuts), must=False),))
+    if wait := may_not_promote(situation):
         return wait
     election = elect(situation, wanted=record.candidate, any_lag=record.forced)
+    if election.chosen is None and record.candidate is not None:
+        election = elect(situation, any_lag=record.forced)
     if election.chosen is None:
         host = is_down(situation.primary)
         if host is not None and not situation.primary.standby:
@@ -123,17 +131,12 @@ def promoting(situation: Situation) -> Decision:
         if chosen.primary.timeline <= record.timeline:
             reason = f"{chosen.name} is out of recovery but still on timeline {chosen.primary.timeline}"
             return Hold("timeline_unchanged", reason, "look at its log; do not restart anything")
-        stable = record.moved(
-            Phase.STABLE,
-            timeline=chosen.primary.timeline,
-            since=situation.wall,
-            candidate=None,
-            forced=False,
-            deposed=record.deposed - {chosen.name},
-        )
+        stable = settled(situation, timeline=chosen.primary.timeline)
         return Act("promoted", f"{chosen.name} takes writes on timeline {chosen.primary.timeline}", stable)
     if chosen.standby:
         stages = promotion_stages(situation, chosen.name, record.at_least)
+        if strays := _stray_fences(situation):
+            stages = (Stage(strays, must=False), *stages)
         return Act("promote", f"promote {chosen.name}", None, stages)
     for problem in VERDICTS:
         finding = situation.diagnosis.find(problem, chosen.name)
@@ -150,8 +153,7 @@ def restarting(situation: Situation) -> Decision:
     """Phase RESTARTING: the primary of record is started where it is."""
     record, primary = situation.record, situation.primary
     if primary.primary:
-        stable = record.moved(Phase.STABLE, since=situation.wall, deposed=record.deposed - {record.primary})
-        return Act("restarted", f"{record.primary} serves again", stable)
+        return Act("restarted", f"{record.primary} serves again", settled(situation))
     if primary.standby:
         return start(situation, "restarted_as_standby", ("it came back as a standby",))
     if situation.phase_age_s() > RESTART_WITHIN_S and elect(situation).chosen:
@@ -168,7 +170,71 @@ def proof(situation: Situation) -> Fenced | None:
     if node.standby:
         return Fenced.IN_RECOVERY
     host = is_down(node)
-    return Fenced.STOPPED if host and host.standby_signal and host.at >= _silent_since(situation) else None
+    return Fenced.STOPPED if host and host.standby_signal else None
+
+
+def may_not_promote(situation: Situation) -> Hold | None:
+    """Why nobody may be promoted beside an unfenced old primary (DESIGN §4.5).
+
+    None: it is fenced, or can be, or the risk is accepted. The policy `promote` is for a primary that is
+    gone, not for one that speaks or serves others.
+    """
+    node, spec = situation.primary, situation.spec
+    if situation.record.forced or proof(situation) or _fence_steps(situation):
+        return None
+    hint = f"make sure that {node.name} is off, then: pgvigil failover {spec.name} --force"
+    if isinstance(node.sql, Refusal):
+        reason = f"{node.name} lives and there is no working shell on its host to stop it"
+        return Hold("not_fenced", reason, hint)
+    if served := _served(node):
+        reason = f"{', '.join(served)} can reach {node.name}, and it cannot be stopped from here"
+        return Hold("not_fenced", reason, hint)
+    if spec.fencing.unreachable is WhenUnreachable.WAIT:
+        reason = f"{node.name} cannot be reached to be fenced (fencing.unreachable: wait)"
+        return Hold("not_fenced", reason, hint)
+    return None
+
+
+def promoted_by_hand(situation: Situation) -> NodeView | None:
+    """The only node out of recovery, if it left our timeline behind without being asked by us.
+
+    An old primary started again has not; neither has a stranger.
+    """
+    record = situation.record
+    claimants = [n for n in situation.view.primaries() if n.name != record.primary and situation.is_ours(n)]
+    if len(claimants) != 1 or situation.primary.primary:
+        return None
+    node = claimants[0]
+    return None if is_old(situation, node) else node
+
+
+def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Act:
+    """A human promoted another node while ours does not serve: that one is the primary now."""
+    assert node.primary is not None
+    record = situation.record
+    adopted = settled(
+        situation,
+        generation=record.next_generation(),
+        primary=node.name,
+        timeline=node.primary.timeline,
+        origin=Origin.ADOPTED,
+        deposed=(record.deposed | {record.primary}) - {node.name},
+    )
+    return Act("adopted", f"{node.name} was promoted by hand; it is the primary now", adopted, (), evidence)
+
+
+def settled(situation: Situation, **changes: object) -> ClusterRecord:
+    """The record in phase STABLE, with nothing left of the change that ended."""
+    record = situation.record
+    rest = {
+        "deposed": record.deposed - {record.primary},
+        "since": situation.wall,
+        "candidate": None,
+        "forced": False,
+        "at_least": Lsn(0),
+        "primary_lsn": Lsn(0),
+    }
+    return record.moved(Phase.STABLE, **(rest | changes))
 
 
 def promotion_stages(
@@ -177,25 +243,37 @@ def promotion_stages(
     """Rescue what the old primary could not send, then promote and point the others at the new one.
 
     `complete`: the candidate has everything already (switchover). A standby pointed at a node that is
-    being promoted streams the rest of the old timeline and follows to the new one.
+    being promoted streams the rest of the old timeline and follows to the new one; so does a standby of
+    a standby, which stays where it is.
     """
     record = situation.record
     rescues: list[Step] = [
         Rescue(name, chosen, record.timeline, record.generation)
         for name in sorted(record.deposed - {chosen})
-        if not complete and name in situation.view.nodes and is_down(situation.view.node(name))
+        if not complete and name in situation.view.nodes and _may_have_more(situation, name)
     ]
     follows = tuple(
         Follow(node.name, chosen, record.generation)
         for node in situation.standbys()
-        if node.name != chosen and node.name not in record.deposed
+        if node.name != chosen
+        and node.name not in record.deposed
+        and fed_by_standby(situation, node) in (None, chosen)
     )
     promote = Promote(chosen, record.generation, at_least, record.timeline)
     before = (Stage(tuple(rescues), must=False),) if rescues else ()
-    return (*before, Stage((promote, *follows)))
+    after = (Stage(follows, must=False),) if follows else ()
+    return (*before, Stage((promote,)), *after)
 
 
-def _promote(situation: Situation, chosen: NodeName, at: Lsn, fenced: Fenced) -> Act:
+def _may_have_more(situation: Situation, name: NodeName) -> bool:
+    """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
+    host = is_down(situation.view.node(name))
+    return host is not None and (host.control is None or host.control.timeline == situation.record.timeline)
+
+
+def _promote(
+    situation: Situation, chosen: NodeName, at: Lsn, fenced: Fenced, why: str = "it is the furthest"
+) -> Act:
     record = situation.record.moved(
         Phase.PROMOTING,
         primary=chosen,
@@ -203,46 +281,71 @@ def _promote(situation: Situation, chosen: NodeName, at: Lsn, fenced: Fenced) ->
         at_least=at,
         fenced=fenced,
         since=situation.wall,
+        origin=Origin.FAILOVER,
     )
     stages = promotion_stages(replace(situation, record=record), chosen, at)
-    return Act(
-        "promote", f"{chosen} is the furthest ({at}); promote it", record, stages, (f"fenced: {fenced}",)
-    )
+    return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
 
 
 def _fence_steps(situation: Situation) -> tuple[Step, ...]:
     """Through the shell, if it answers: kill what is hung, stop what runs, leave `standby.signal`."""
     record, node = situation.record, situation.primary
-    if node.standby:
+    host = host_says(node)
+    if node.standby or host is None:
         return ()
-    match node.host:
-        case HostAnswer(at=at, postmaster=Postmaster.FROZEN) if at >= _silent_since(situation):
-            return (Fence(record.primary, record.generation, StopMode.KILL),)
-        case HostAnswer(at=at) if at >= _silent_since(situation):
-            return (Fence(record.primary, record.generation, StopMode.IMMEDIATE),)
-        case _:
-            return ()
+    mode = StopMode.KILL if host.postmaster is Postmaster.FROZEN else StopMode.IMMEDIATE
+    return (Fence(record.primary, record.generation, mode),)
+
+
+def _stray_fences(situation: Situation) -> tuple[Step, ...]:
+    """Primaries of the past that take writes while another is being made: stop them too."""
+    record = situation.record
+    return tuple(
+        Fence(node.name, record.generation, StopMode.IMMEDIATE)
+        for node in situation.view.primaries()
+        if node.name != record.primary and is_old(situation, node) and host_says(node)
+    )
+
+
+def is_old(situation: Situation, node: NodeView) -> bool:
+    """Whether a node out of recovery is a primary of the past: deposed, or not beyond our timeline."""
+    record, role = situation.record, node.primary
+    if role is None or not situation.is_ours(node):
+        return False
+    return role.timeline <= record.timeline or node.name in record.deposed
 
 
 def _cut_steps(situation: Situation) -> tuple[Step, ...]:
+    """Every standby that could still receive from the old primary; a standby of a standby cannot."""
     generation = situation.record.generation
-    return tuple(Cut(node.name, generation) for node in situation.standbys() if not is_cut(node))
+    return tuple(
+        Cut(node.name, generation)
+        for node in situation.standbys()
+        if not is_cut(node) and fed_by_standby(situation, node) in (None, situation.record.primary)
+    )
 
 
-def _may_not_promote_unfenced(situation: Situation) -> Hold | None:
-    """No fence applies: the user's policy decides (DESIGN §4.5). None: the risk is accepted."""
-    name = situation.record.primary
-    if situation.spec.fencing.unreachable is WhenUnreachable.PROMOTE or situation.record.forced:
-        return None
-    reason = f"{name} cannot be reached to be fenced (fencing.unreachable: wait)"
-    hint = f"make sure that {name} is off, then: pgvigil failover {situation.spec.name} --force"
-    return Hold("not_fenced", reason, hint)
+def _served(node: NodeView) -> tuple[str, ...]:
+    """The vantage points that got through to a node since it fell silent for us."""
+    since = node.sql.since if isinstance(node.sql, NoAnswer) else None
+    if since is None:
+        return ()
+    return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach is not Reach.NO_REPLY)
 
 
 def _restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
-    record = situation.record.moved(Phase.RESTARTING, since=situation.wall)
+    record = situation.record.moved(
+        Phase.RESTARTING, since=situation.wall, primary_lsn=_last_known(situation)
+    )
     step = StartPrimary(record.primary, record.generation)
     return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
+
+
+def _last_known(situation: Situation) -> Lsn:
+    """The furthest position that the primary of record is known to have had, during this change."""
+    last = situation.primary.last
+    flushed = last.role.flushed if last and isinstance(last.role, Primary) else Lsn(0)
+    return max(situation.record.primary_lsn, flushed)
 
 
 def _nobody(situation: Situation, election: Election, evidence: tuple[str, ...]) -> Hold:
@@ -259,9 +362,3 @@ def _too_many(situation: Situation, rate: Rate) -> bool:
 
 def _resume(situation: Situation) -> str:
     return f"when ready: pgvigil resume {situation.spec.name}"
-
-
-def _silent_since(situation: Situation) -> Instant:
-    """Since when the host's word counts: from the beginning of the silence; always, if there is none."""
-    sql = situation.primary.sql
-    return sql.since if isinstance(sql, NoAnswer | Refusal) else Instant(0.0)

@@ -58,6 +58,9 @@ def rejoin(situation: Situation, command: Rejoin) -> Step | Refused:
     if situation.primary.primary is None:
         return Refused(Unsafe(f"the primary {record.primary} does not answer", hint="see: pgvigil status"))
     node = situation.view.node(name)
+    if not situation.is_ours(node):
+        hint = "correct the configuration, or move its data directory away by hand"
+        return Refused(Unsafe(f"{name} belongs to another cluster (other system identifier)", hint=hint))
     if not isinstance(node.host, HostAnswer):
         hint = "pgvigil check says how to repair it"
         return Refused(Unsafe(f"there is no working shell on {name}", hint=hint))
@@ -77,7 +80,12 @@ def repoint(situation: Situation, command: Repoint) -> Step | Refused:
         hint = f"a stopped node is brought back with: pgvigil rejoin {situation.spec.name} {command.node}"
         return Refused(Unsafe(f"{command.node} is not a running standby", hint=hint))
     if upstream.answer is None:
-        return Refused(Unsafe(f"{command.upstream} does not answer"))
+        return Refused(Unsafe(f"{command.upstream} does not answer", hint="see: pgvigil status"))
+    if not (situation.is_ours(node) and situation.is_ours(upstream)):
+        return Refused(Unsafe(f"{command.node} and {command.upstream} are not of one cluster"))
+    if upstream.primary and upstream.name != situation.record.primary:
+        hint = f"the primary is {situation.record.primary}"
+        return Refused(Unsafe(f"{command.upstream} takes writes that will be lost", hint=hint))
     if command.node == command.upstream or _below(situation, upstream, command.node):
         return Refused(Unsafe(f"{command.upstream} streams from {command.node} itself"))
     return Follow(command.node, command.upstream, situation.record.generation)
@@ -87,7 +95,7 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     record = situation.record
     if node.name == record.primary:
         return _tidy(situation, node, {slot_name(node.name)})
-    if situation.diagnosis.find(Problem.SYSTEM_FOREIGN, node.name) or node.primary:
+    if not situation.is_ours(node) or node.primary:
         return None
     auto = situation.spec.failover.auto_rejoin
     unfinished = node.host_answer is not None and bool(node.host_answer.marker)
@@ -99,12 +107,12 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     if finding and finding.urgency is Urgency.NOW:
         return _reattach(situation, node)
     if node.standby and node.standby.receiver:
-        used = {
+        unused = {
             slot_name(other.name)
             for other in situation.spec.nodes
-            if not _fed_by(situation, other.name, node)
+            if not _may_read_from(situation, other.name, node)
         }
-        return _tidy(situation, node, used)
+        return _tidy(situation, node, unused)
     return None
 
 
@@ -127,10 +135,13 @@ def _tidy(situation: Situation, node: NodeView, unused: set[str]) -> Step | None
     return DropSlots(node.name, tuple(sorted(slots)), situation.record.generation) if slots else None
 
 
-def _fed_by(situation: Situation, name: NodeName, upstream: NodeView) -> bool:
+def _may_read_from(situation: Situation, name: NodeName, upstream: NodeView) -> bool:
+    """Whether a node streams from `upstream`, or may when it comes back: one never seen yet may."""
     node = situation.view.nodes.get(name)
-    if node is None or node.last is None:
+    if node is None:
         return False
+    if node.last is None:
+        return name != upstream.name
     conninfo = getattr(node.last.role, "conninfo", "")
     return points_at(conninfo, situation.spec.node(upstream.name))
 

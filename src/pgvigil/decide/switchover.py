@@ -1,16 +1,17 @@
 """Planned change of primary, and how it is undone (SAFETY §6)."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from pgvigil.decide.election import elect
-from pgvigil.decide.failover import SUDDEN, promotion_stages, start
+from pgvigil.decide.failover import SUDDEN, promotion_stages, settled, start
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Refused, Switchover
-from pgvigil.model.diagnosis import Urgency
+from pgvigil.model.diagnosis import Problem, Urgency
 from pgvigil.model.record import Fenced, Origin, Phase
-from pgvigil.model.sighting import NodeView, Primary
+from pgvigil.model.sighting import HostAnswer, NodeView, Primary
 from pgvigil.model.step import (
     Act,
     Checkpoint,
@@ -28,7 +29,8 @@ CATCH_UP_WITHIN_S: Final = 10.0
 """How long the candidate may take to receive the shutdown checkpoint before the switchover is undone."""
 STOP_WITHIN_S: Final = 15.0
 """A fast stop that takes longer (a standby that does not confirm, a slow disk) is ended by an immediate
-one, and the switchover is undone: writes have stood still all the time."""
+one, and the switchover is undone: writes have stood still all the time. Both count from when the
+primary let us in no more: checkpointing before the stop may take minutes, and costs nobody anything."""
 
 
 def begin(situation: Situation, command: Switchover) -> Act | Refused:
@@ -36,13 +38,12 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
     record, spec = situation.record, situation.spec
     if refused := _refusal(situation, command):
         return refused
-    candidate = command.to or elect(situation).chosen
+    candidate = command.to or elect(situation, objection=partial(_not_streaming, situation)).chosen
     assert candidate is not None
     switching = record.moved(
         Phase.SWITCHING,
         generation=record.next_generation(),
         since=situation.wall,
-        origin=Origin.SWITCHOVER,
         candidate=candidate,
         fenced=None,
     )
@@ -53,35 +54,54 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
 
 
 def switching(situation: Situation) -> Decision:
-    """Phase SWITCHING: the old primary is being stopped; promote when nothing can be lost, else undo."""
+    """Phase SWITCHING: the old primary is being stopped; promote when nothing can be lost, else undo.
+
+    Without a candidate on record (it was given up, or is not configured any more) only undoing is left.
+    """
     record = situation.record
-    assert record.candidate is not None
     if situation.primary.primary:
-        stable = record.moved(Phase.STABLE, since=situation.wall, candidate=None)
-        return Act("undone", f"the switchover was given up: {record.primary} still serves", stable)
+        reason = f"the switchover was given up: {record.primary} still serves"
+        return Act("undone", reason, settled(situation))
+    if situation.primary.standby:
+        return start(situation, "switchover_stopped", ("it came back as a standby",))
     host = is_down(situation.primary)
-    if host is not None and host.control is not None and host.control.shut_down:
-        candidate = situation.view.node(record.candidate)
-        if candidate.standby and candidate.standby.furthest > host.control.checkpoint:
-            return _promote(situation, record.candidate)
-        if situation.phase_age_s() < CATCH_UP_WITHIN_S:
-            return Hold("catching_up", f"{record.candidate} is receiving the last WAL of {record.primary}")
-        return _undo(situation, f"{record.candidate} did not receive the last WAL in time")
-    for problem in SUDDEN:
-        finding = situation.diagnosis.find(problem, record.primary)
-        if finding and finding.urgency is Urgency.NOW and host is None:
-            return start(situation, f"switchover_{problem.value}", finding.evidence)
-    too_long = situation.phase_age_s() > STOP_WITHIN_S
-    if host is not None and too_long:
-        return _undo(situation, f"{record.primary} did not stop in time")
-    if host is not None and host.control is not None:
+    if host is None:
+        return _stopping(situation)
+    if record.candidate is None or record.candidate not in situation.view.nodes:
+        return _undo(situation, "the switchover was given up")
+    if host.control is not None and not host.control.shut_down:
         return start(
             situation, "stop_was_unclean", ("the stopped primary did not write its last checkpoint",)
         )
-    if too_long:
+    return _stopped(situation, host, situation.view.node(record.candidate))
+
+
+def _stopping(situation: Situation) -> Decision:
+    """The old primary is not proved stopped yet: wait, hurry it, or see that it is lost."""
+    record = situation.record
+    for problem in SUDDEN:
+        finding = situation.diagnosis.find(problem, record.primary)
+        expected = problem is Problem.PRIMARY_CRASHED and record.candidate is None
+        if finding and finding.urgency is Urgency.NOW and not expected:
+            return start(situation, f"switchover_{problem.value}", finding.evidence)
+    if situation.silent_s() > STOP_WITHIN_S:
         stop = Stage((Stop(record.primary, record.generation, StopMode.IMMEDIATE),))
-        return Act("stop_takes_too_long", f"end {record.primary} at once, to start it again", None, (stop,))
+        given_up = replace(record, candidate=None) if record.candidate else None
+        reason = f"end {record.primary} at once, to start it again"
+        return Act("stop_takes_too_long", reason, given_up, (stop,))
     return Hold("stopping", f"{record.primary} is being stopped")
+
+
+def _stopped(situation: Situation, host: HostAnswer, candidate: NodeView) -> Decision:
+    """The old primary is down, cleanly as far as is known: promote once the candidate has all of it."""
+    if host.control and candidate.standby and candidate.standby.furthest > host.control.checkpoint:
+        return _promote(situation, candidate.name)
+    if situation.silent_s() < CATCH_UP_WITHIN_S:
+        name = situation.record.primary
+        return Hold("catching_up", f"{candidate.name} is receiving the last WAL of {name}")
+    if host.control is None:
+        return _undo(situation, f"the last checkpoint of {situation.record.primary} cannot be read")
+    return _undo(situation, f"{candidate.name} did not receive the last WAL in time")
 
 
 def _promote(situation: Situation, candidate: NodeName) -> Act:
@@ -96,12 +116,14 @@ def _promote(situation: Situation, candidate: NodeName) -> Act:
         at_least=node.standby.furthest,
         fenced=Fenced.STOPPED,
         since=situation.wall,
+        origin=Origin.SWITCHOVER,
         candidate=None,
     )
     stages = promotion_stages(replace(situation, record=record), candidate, record.at_least, complete=True)
     fence = Fence(old, record.generation, StopMode.FAST)
-    last = replace(stages[-1], steps=(*stages[-1].steps, fence))
-    return Act("switch", f"{candidate} has everything; promote it", record, (*stages[:-1], last))
+    promote, *follows = stages
+    rest = Stage((fence, *(step for stage in follows for step in stage.steps)), must=False)
+    return Act("switch", f"{candidate} has everything; promote it", record, (promote, rest))
 
 
 def _undo(situation: Situation, why: str) -> Act:
@@ -132,12 +154,11 @@ def _refusal(situation: Situation, command: Switchover) -> Refused | None:
                 hint="pgvigil check says how to repair it",
             )
         )
-    election = elect(situation, wanted=command.to)
+    election = elect(situation, wanted=command.to, objection=partial(_not_streaming, situation))
     if election.chosen is None:
-        return Refused(Unsafe("no standby can take over", detail="; ".join(election.rejected)))
-    if reason := _not_streaming(situation, situation.view.node(election.chosen)):
-        hint = "wait until it streams: pgvigil status --watch"
-        return Refused(Unsafe(f"{election.chosen} cannot take over now", detail=reason, hint=hint))
+        who = f"{command.to} cannot take over now" if command.to else "no standby can take over now"
+        hint = "see: pgvigil status"
+        return Refused(Unsafe(who, detail="; ".join(election.rejected), hint=hint))
     return None
 
 

@@ -49,7 +49,8 @@ def without_shells(cluster: Cluster) -> Cluster:
 
 def quiet(cluster: Cluster, *nodes: str, silent_s: float = 30.0) -> Cluster:
     """Standbys (all, when none are named) keep their receivers, which have heard nothing for so long."""
-    for name in nodes or tuple(name for name, view in cluster.view.nodes.items() if view.standby):
+    streaming = (n for n, view in cluster.view.nodes.items() if view.standby and view.standby.receiver)
+    for name in nodes or tuple(streaming):
         role = cluster.view.node(NodeName(name)).standby
         assert role is not None
         assert role.receiver is not None
