@@ -74,14 +74,24 @@ def _detached(case: Case, node: NodeView, role: Standby) -> Iterator[Finding]:
         return
     if primary and receiver.status == "streaming" and receiver.timeline < primary.timeline:
         if not _seen_by_primary(case, node, receiver) and not _fed_by_standby(case, node):
-            text = f"it streams timeline {receiver.timeline}, the primary is on {primary.timeline}"
-            yield Finding(Problem.STANDBY_DETACHED, node.name, (text,))
+            yield _on_old_timeline(case, node, receiver)
         return
     if primary:
         lag = primary.written - role.furthest
         if lag > case.spec.failover.max_lag_bytes:
             text = f"it is {lag} bytes behind"
             yield Finding(Problem.STANDBY_LAGGING, node.name, (text,), Urgency.TELL)
+
+
+def _on_old_timeline(case: Case, node: NodeView, receiver: Receiver) -> Finding:
+    """A standby of the primary itself changes to the new timeline as soon as it hears of it: wait for that."""
+    assert case.primary.primary is not None
+    text = f"it streams timeline {receiver.timeline}, the primary is on {case.primary.primary.timeline}"
+    patience_s = SETTLE_S - (receiver.silent_s or 0.0)
+    if fed_by(case, node) == case.primary.name and patience_s > 0:
+        due = Instant(case.view.at + patience_s)
+        return Finding(Problem.STANDBY_DETACHED, node.name, (text,), Urgency.WAITING, due)
+    return Finding(Problem.STANDBY_DETACHED, node.name, (text,))
 
 
 def _fed_by_standby(case: Case, node: NodeView) -> bool:

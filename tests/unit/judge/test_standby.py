@@ -10,6 +10,7 @@ from tests.builders import (
     Cluster,
     a_cluster,
     cascade,
+    changed_node,
     claims_primary,
     in_role,
     lagging,
@@ -20,7 +21,7 @@ from tests.builders import (
     seen,
     silent,
 )
-from tests.unit.judge.scenes import judged, role_of
+from tests.unit.judge.scenes import judged, quiet, role_of
 
 C = a_cluster("pg1* pg2 pg3")
 PG2, PG3 = NodeName("pg2"), NodeName("pg3")
@@ -78,7 +79,19 @@ def primary_on(cluster: Cluster, timeline: int) -> Cluster:
             receiver_lost(C, ["pg2"], ago_s=6.0), "standby_detached now", id="its retries do not help"
         ),
         pytest.param(
-            on_timeline(primary_on(C, 2), "pg2", 1), "standby_detached now", id="it streams an old timeline"
+            on_timeline(primary_on(C, 2), "pg2", 1),
+            "standby_detached waiting",
+            id="about to change timelines",
+        ),
+        pytest.param(
+            quiet(on_timeline(primary_on(C, 2), "pg2", 1), silent_s=6),
+            "standby_detached now",
+            id="old timeline",
+        ),
+        pytest.param(
+            changed_node(on_timeline(primary_on(C, 2), "pg2", 1), "pg1", port=5433),
+            "standby_detached now",
+            id="an old timeline from elsewhere",
         ),
         pytest.param(lagging(C, "pg2", 16 * 2**20), "well", id="behind by max_lag"),
         pytest.param(

@@ -1,0 +1,203 @@
+"""What is done to single nodes while the primary serves, and what an operator may ask of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from pgvigil.model.command import Command, Rejoin, Repoint
+from pgvigil.model.record import Phase
+from pgvigil.model.sighting import Postmaster, Slot
+from pgvigil.model.step import DropSlots, Follow, Rebuild, RebuildMethod
+from pgvigil.model.units import NodeName, SystemId, Timeline
+from tests.builders import (
+    Cluster,
+    a_cluster,
+    cascade,
+    changed_record,
+    changed_spec,
+    claims_primary,
+    crashed,
+    host_silent,
+    in_role,
+    on_host,
+    receiver_lost,
+    said,
+    seen,
+    silent,
+)
+from tests.unit.decide.situations import acted, answer, kinds, planned, recorded, refusal, repairs, rule
+from tests.unit.judge.scenes import role_of, without_shells
+
+C = a_cluster("pg1* pg2 pg3")
+PG1, PG2, PG3 = NodeName("pg1"), NodeName("pg2"), NodeName("pg3")
+DEPOSED = changed_record(C, deposed=frozenset({PG2}))
+MANUAL = changed_spec(C, failover=replace(C.spec.failover, auto_rejoin=False))
+
+
+def detached(cluster: Cluster, node: str = "pg2") -> Cluster:
+    """Its receiver is gone for longer than it takes to retry."""
+    return receiver_lost(cluster, [node], ago_s=7)
+
+
+def pointed_at(cluster: Cluster, node: str, host: str) -> Cluster:
+    return in_role(cluster, node, conninfo=f"host={host} port=5432 user=replicator")
+
+
+def with_slots(cluster: Cluster, node: str, *names: str, active: bool = False) -> Cluster:
+    found = cluster.view.node(NodeName(node)).answer
+    assert found
+    slots = tuple(Slot(name, True, active, None, "reserved") for name in names)
+    return said(cluster, node, facts=replace(found.facts, slots=slots))
+
+
+def stranger(cluster: Cluster, node: str) -> Cluster:
+    found = cluster.view.node(NodeName(node)).answer
+    assert found
+    return said(cluster, node, facts=replace(found.facts, system_id=SystemId("1")))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "steps"),
+    [
+        pytest.param(C, [], id="all is well"),
+        pytest.param(cascade(C, "pg3", "pg2"), [], id="a standby of a standby is left alone"),
+        pytest.param(in_role(C, "pg2", receiver=None, conninfo=""), ["Follow pg2"], id="cut"),
+        pytest.param(receiver_lost(C, ["pg2"], ago_s=5), [], id="it retries by itself"),
+        pytest.param(pointed_at(detached(C), "pg2", "10.0.0.99"), ["Follow pg2"], id="pointed elsewhere"),
+        pytest.param(
+            pointed_at(detached(C), "pg2", "10.0.0.13"), ["Follow pg2"], id="its upstream does not feed it"
+        ),
+        pytest.param(detached(C), ["Rebuild pg2"], id="pointed right, and does not get on"),
+        pytest.param(detached(MANUAL), [], id="the same, auto_rejoin off"),
+        pytest.param(detached(without_shells(C)), [], id="the same, no shell"),
+        pytest.param(crashed(C, "pg2"), [], id="a standby that crashed is its supervisor's"),
+        pytest.param(crashed(DEPOSED, "pg2"), ["Rebuild pg2"], id="an old primary that is down"),
+        pytest.param(on_host(crashed(DEPOSED, "pg2"), "pg2", strays=(5,)), [], id="a process of it lives"),
+        pytest.param(
+            changed_record(crashed(MANUAL, "pg2"), deposed=frozenset({PG2})), [], id="auto_rejoin off"
+        ),
+        pytest.param(on_host(crashed(C, "pg2"), "pg2", marker="clone"), ["Rebuild pg2"], id="half rebuilt"),
+        pytest.param(silent(host_silent(DEPOSED, "pg2"), "pg2"), [], id="an old primary out of reach"),
+        pytest.param(stranger(detached(C), "pg2"), [], id="a stranger"),
+        pytest.param(changed_record(detached(C), paused=True), [], id="paused"),
+        pytest.param(silent(detached(C), "pg1"), [], id="the primary does not serve"),
+        pytest.param(
+            with_slots(C, "pg1", "pg1", "pg2", "pg9"), ["DropSlots pg1"], id="the primary's own slot"
+        ),
+        pytest.param(with_slots(C, "pg1", "pg1", active=True), [], id="a slot in use"),
+        pytest.param(with_slots(C, "pg2", "pg3"), ["DropSlots pg2"], id="a slot left from being primary"),
+        pytest.param(
+            with_slots(cascade(C, "pg3", "pg2"), "pg2", "pg3"), [], id="a slot that pg3 comes back to"
+        ),
+        pytest.param(
+            with_slots(seen(silent(C, "pg3"), "pg3", last=None), "pg2", "pg3"), [], id="never saw whose it is"
+        ),
+        pytest.param(with_slots(C, "pg2", "backup"), [], id="somebody else's slot"),
+    ],
+)
+def test_what_a_node_needs_beside_a_serving_primary(cluster: Cluster, steps: list[str]) -> None:
+    assert repairs(cluster) == steps
+
+
+def test_repairs_say_what_exactly() -> None:
+    assert planned(crashed(DEPOSED, "pg2")).repairs == (
+        Rebuild(PG2, PG1, C.record.generation, RebuildMethod.AUTO),
+    )
+    assert planned(in_role(C, "pg3", receiver=None, conninfo="")).repairs == (
+        Follow(PG3, PG1, C.record.generation),
+    )
+    slots = with_slots(C, "pg2", "pg1", "pg3")
+    assert planned(slots).repairs == (DropSlots(PG2, ("pg1", "pg3"), C.record.generation),)
+
+
+def test_a_standby_of_a_standby_is_left_alone_while_both_follow_to_a_new_timeline() -> None:
+    cluster = said(cascade(C, "pg3", "pg2"), "pg1", senders=())
+    primary = cluster.view.node(PG1).primary
+    assert primary
+    cluster = said(cluster, "pg1", role=replace(primary, timeline=Timeline(2)))
+    assert repairs(cluster) == []
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.STABLE])
+def test_nothing_is_repaired_while_the_primary_changes(phase: Phase) -> None:
+    assert repairs(changed_record(detached(C), phase=phase, candidate=PG2)) == []
+
+
+# Beside the primary
+def test_a_second_primary_is_stopped_and_remembered() -> None:
+    act = acted(claims_primary(C, "pg2", timeline=2))
+    assert (act.rule, kinds(act)) == ("stale_primary", [["Fence pg2"]])
+    assert act.record
+    assert act.record.deposed == {PG2}
+    assert acted(claims_primary(DEPOSED, "pg2")).record is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "held"),
+    [
+        pytest.param(without_shells(C), "stale_primary", id="no shell"),
+        pytest.param(changed_record(C, paused=True), "paused", id="paused"),
+    ],
+)
+def test_a_second_primary_that_may_not_or_cannot_be_stopped_is_told(cluster: Cluster, held: str) -> None:
+    assert rule(claims_primary(cluster, "pg2")) == held
+
+
+def test_a_second_primary_out_of_reach_does_not_protect_a_third() -> None:
+    both = claims_primary(claims_primary(host_silent(C, "pg2"), "pg2"), "pg3")
+    assert kinds(acted(both)) == [["Fence pg3"]]
+
+
+def test_an_old_primary_that_streams_again_is_forgiven() -> None:
+    assert rule(DEPOSED) == "rejoined"
+    assert recorded(DEPOSED).deposed == frozenset()
+    assert rule(receiver_lost(DEPOSED, ["pg2"])) == "rest"
+
+
+def test_a_higher_timeline_of_the_primary_is_noted() -> None:
+    assert recorded(claims_primary(C, "pg1", timeline=3)).timeline == 3
+
+
+# Commands on single nodes
+@pytest.mark.parametrize(
+    ("cluster", "command", "why"),
+    [
+        (C, Rejoin(NodeName("pg9")), "there is no node pg9"),
+        (C, Rejoin(PG1), "pg1 is the primary"),
+        (C, Rejoin(PG2), "pg2 is a streaming standby of pg1 already"),
+        (silent(C, "pg1"), Rejoin(PG2), "the primary pg1 does not answer"),
+        (host_silent(silent(C, "pg2"), "pg2"), Rejoin(PG2), "there is no working shell on pg2"),
+        (stranger(C, "pg2"), Rejoin(PG2, force=True), "pg2 belongs to another cluster"),
+        (changed_record(C, phase=Phase.FENCING), Rejoin(PG2), "a change is under way"),
+        (C, Repoint(NodeName("pg9"), PG1), "there is no node pg9"),
+        (C, Repoint(PG2, NodeName("pg9")), "there is no node pg9"),
+        (C, Repoint(PG1, PG2), "pg1 is not a running standby"),
+        (silent(C, "pg2"), Repoint(PG2, PG1), "pg2 is not a running standby"),
+        (silent(C, "pg3"), Repoint(PG2, PG3), "pg3 does not answer"),
+        (C, Repoint(PG2, PG2), "streams from pg2 itself"),
+        (cascade(C, "pg3", "pg2"), Repoint(PG2, PG3), "streams from pg2 itself"),
+        (claims_primary(C, "pg3"), Repoint(PG2, PG3), "pg3 takes writes that will be lost"),
+        (stranger(C, "pg3"), Repoint(PG2, PG3), "not of one cluster"),
+    ],
+)
+def test_a_command_on_a_node_is_refused(cluster: Cluster, command: Command, why: str) -> None:
+    assert why in refusal(cluster, command)
+
+
+@pytest.mark.parametrize("method", RebuildMethod)
+def test_a_node_is_rebuilt_as_asked(method: RebuildMethod) -> None:
+    rebuild = Rebuild(PG2, PG1, C.record.generation, method)
+    assert answer(crashed(C, "pg2"), Rejoin(PG2, method)) == rebuild
+    assert answer(C, Rejoin(PG2, method, force=True)) == rebuild
+    assert answer(changed_record(crashed(C, "pg2"), paused=True), Rejoin(PG2, method)) == rebuild
+
+
+def test_a_standby_follows_as_asked() -> None:
+    assert answer(C, Repoint(PG2, PG3)) == Follow(PG2, PG3, C.record.generation)
+    assert answer(cascade(C, "pg3", "pg2"), Repoint(PG3, PG1)) == Follow(PG3, PG1, C.record.generation)
+
+
+def test_a_host_that_only_seems_up_is_no_streaming_standby() -> None:
+    cluster = on_host(silent(C, "pg2"), "pg2", postmaster=Postmaster.STOPPED)
+    assert isinstance(answer(cluster, Rejoin(PG2)), Rebuild)
+    assert role_of(C, "pg2").receiver
