@@ -249,9 +249,10 @@ async def _still_wanted(site: Site) -> None:
 async def _swap(site: Site, stamp: str) -> str:
     """Two renames; killed between them, `site.open_site` does the second."""
     old = f"{site.place.data_dir}.pgvigil-old-{stamp}"
-    script = f"""set -e; D={quoted(site.place.data_dir)}; O={quoted(old)}; sync
+    script = f"""set -e; D={quoted(site.place.data_dir)}; O={quoted(old)}
+s() {{ sync -f "${{D%/*}}/" 2>/dev/null || sync; }}; s
 if [ -e "$D" ]; then if [ -z "$(ls -A "$D")" ]; then rmdir "$D"; else mv "$D" "$O"; fi; fi
-[ ! -e "$D" ]; mv "$D.pgvigil-new" "$D"; rm -f "$D.pgvigil-made"; sync"""
+[ ! -e "$D" ]; mv "$D.pgvigil-new" "$D"; rm -f "$D.pgvigil-made"; s"""
     output = await site.place.run(script, within_s=120.0)
     if output.status:
         raise CloneFailed(

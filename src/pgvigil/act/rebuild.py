@@ -84,12 +84,11 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> Facts:
     step = confirmed.step
     begun = bench.clock.now()
     ran = (await bench.place(step.node).look()).postmaster is Postmaster.RUNNING
+    source = await read_source(bench, step)
     await _stop(bench, step.node)
-    site = await open_site(step, bench, await read_source(bench, step))
-    host = await site.place.look()
-    _same_system(site, host)
+    site = await open_site(step, bench, source)
     try:
-        method, copied, old = await _bring_back(site, host)
+        method, copied, old = await _bring_back(site)
     except StepFailed:
         await _run_again(site, ran)
         raise
@@ -104,8 +103,9 @@ Attempt = Callable[[Site, bool], Awaitable[tuple[int, tuple[str, ...]]]]
 merely starting the node was tried a moment ago and did not help."""
 
 
-async def _bring_back(site: Site, host: HostAnswer) -> tuple[RebuildMethod, int, tuple[str, ...]]:
-    asked = site.step.method
+async def _bring_back(site: Site) -> tuple[RebuildMethod, int, tuple[str, ...]]:
+    host, asked = await site.place.look(), site.step.method
+    _same_system(site, host)
     methods = await _methods(site, host) if asked is RebuildMethod.AUTO else (asked,)
     if methods[0] is not RebuildMethod.CLONE and (why := _unusable(site, host)):
         raise StartFailed(f"{site.node} cannot be brought back as it is: {why}", hint=site.clone_hint)

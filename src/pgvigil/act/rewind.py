@@ -99,7 +99,7 @@ async def _keep(site: Site) -> None:
 mkdir -p "$K/wal" 2>/dev/null || {{ echo "the directory above $D is not writable" >&2; exit 1; }}
 rm -rf "$K/conf" "$K/saved"; mkdir "$K/conf"; cd "$D"
 for f in {OWN_FILES}; do [ ! -e "$f" ] || cp -a "$f" "$K/conf/"; done
-sync; : > "$K/saved"; cd "$D/pg_wal"
+sync -f "$K" 2>/dev/null || sync; : > "$K/saved"; cd "$D/pg_wal"
 ln_or_cp() {{ cp -lf "$@" "$K/wal/" 2>/dev/null || cp -af "$@" "$K/wal/"; }}
 set -- [0-9A-F]*; [ ! -e "$1" ] || ln_or_cp "$@"
 """
@@ -142,7 +142,9 @@ async def _run(site: Site) -> Progress:
     aside = quoted(f"{place.data_dir}.pgvigil-rewind/wal").replace("%", "%%")
     restore = f'cp {aside}/%f "%p" 2>/dev/null' + (f" || ({own})" if own else "")
     await mark(place, "rewind")
-    begin = f": > {data}.pgvigil-rewind/begun && sync && chmod o+x {data}"
+    begin = (
+        f": > {data}.pgvigil-rewind/begun && {{ sync -f {data} 2>/dev/null || sync; }} && chmod o+x {data}"
+    )
     if place.config_outside:
         # pg_rewind finds no configuration of its own in a Debian layout; --config-file is not in 13 and 14
         line = quoted(f"include {quoted(place.config_file)}")
@@ -209,7 +211,9 @@ async def _finish(site: Site, progress: Progress) -> None:
         names = common_segments(listed.text, progress.fork, progress.timeline, site.source.segment_bytes)
         lines += [f'[ -e "$W/{n}" ] || cp -l {n} "$W/" || cp -a {n} "$W/"' for n in names]
     lines.append('cd "$D"; [ -f standby.signal ] || : > standby.signal')
-    lines.append(f'rm -f {MARKER}; chmod o-x "$D"; sync; rm -rf "$K"')
+    lines.append(
+        f'rm -f {MARKER}; sync -f "$D" 2>/dev/null || sync; chmod o-x "$D"; rm -f "$K/begun"; rm -rf "$K"'
+    )
     output = await site.place.run("\n".join(lines), within_s=FILES_S)
     if output.status:
         raise RewindFailed(f"the rewind of {site.node} could not be finished", detail=output.complaint)

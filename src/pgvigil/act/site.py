@@ -28,6 +28,7 @@ from pgvigil.ports.host import MARKER, quoted
 
 LEFTOVERS_S: Final = 15.0
 """To end programs that a killed controller left running; they get SIGKILL, and a disk may be slow."""
+APPLICATION: Final = "pgvigil rebuild"
 RELEASE_TRIES: Final = 40
 """Times 0.05 s: an ended sender releases its slot in milliseconds, unless it is stuck in the kernel."""
 DUPLICATE: Final = "42710"
@@ -107,10 +108,14 @@ class Site:
         return f"make a new copy: pgvigil clone {self.bench.spec.name} {self.step.node}"
 
     def conninfo(self, **more: str) -> dict[str, str]:
-        """Libpq keywords for the node's own programs to log in at the upstream; never a password."""
+        """Keywords of libpq for the node's own programs to log in at the upstream; never a password.
+
+        Not under the node's name: pg_basebackup with a slot acknowledges WAL, and would be counted as the
+        node in `synchronous_standby_names`.
+        """
         target = self.bench.spec.node(self.step.upstream)
         login = {**dict(self.bench.spec.replication.conninfo), "host": target.host, "port": str(target.port)}
-        return {**login, "application_name": self.step.node, **more}
+        return {**login, "application_name": APPLICATION, **more}
 
 
 async def open_site(step: Rebuild, bench: Bench, source: Source) -> Site:
