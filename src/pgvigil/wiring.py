@@ -119,18 +119,18 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
-    """Look once at these clusters and say what is not as it should be; changes nothing."""
-    pinger, clock = NetworkPinger(), SystemClock()
-    items: list[CheckItem] = []
-    for spec in config.clusters:
-        if spec.name in clusters:
-            nodes = {node.name: node_ports(node) for node in spec.nodes}
-            try:
-                items += await survey.check_cluster(spec, nodes, pinger, clock)
-            finally:
-                for ports in nodes.values():
-                    ports.close()
-    return items
+    """Look once at these clusters, side by side, and say what is not as it should be; changes nothing."""
+
+    async def one(spec: ClusterSpec) -> list[CheckItem]:
+        nodes = {node.name: node_ports(node) for node in spec.nodes}
+        try:
+            return await survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock())
+        finally:
+            for ports in nodes.values():
+                ports.close()
+
+    wanted = [spec for spec in config.clusters if spec.name in clusters]
+    return [item for items in await asyncio.gather(*map(one, wanted)) for item in items]
 
 
 async def discover(dsn: str, name: str) -> survey.Discovered:
