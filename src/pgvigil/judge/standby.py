@@ -84,7 +84,7 @@ def _detached(case: Case, node: NodeView, role: Standby) -> Iterator[Finding]:
 
 
 def _on_old_timeline(case: Case, node: NodeView, receiver: Receiver) -> Finding:
-    """A standby of the primary itself changes to the new timeline as soon as it hears of it: wait for that."""
+    """A standby of the primary itself changes to the new timeline when it hears of it: wait for that."""
     assert case.primary.primary is not None
     text = f"it streams timeline {receiver.timeline}, the primary is on {case.primary.primary.timeline}"
     patience_s = SETTLE_S - (receiver.silent_s or 0.0)
