@@ -16,7 +16,7 @@ from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.clock import SystemClock
-from pgvigil.ports.contract import Clock, NodePorts, Notifier, Store
+from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.hooks import Hooks
 from pgvigil.ports.ping import NetworkPinger
@@ -48,20 +48,28 @@ def cluster_controller(
     *,
     notifiers: Sequence[Notifier] = (),
     mode: Mode = Mode.GUARD,
+    advisor: Advisor | None = None,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
     log = structlog.get_logger()
     nodes = {node.name: node_ports(node) for node in spec.nodes}
     journal = Journal(spec.name, store, clock, log, notifiers)
-    return ClusterController(spec, nodes, NetworkPinger(), clock, store, journal, log, mode=mode)
+    pinger = NetworkPinger()
+    return ClusterController(spec, nodes, pinger, clock, store, journal, log, mode=mode, advisor=advisor)
 
 
-def make_fleet(store: Store, *, notifiers: Sequence[Notifier] = (), mode: Mode = Mode.GUARD) -> Fleet:
+def make_fleet(
+    store: Store,
+    *,
+    notifiers: Sequence[Notifier] = (),
+    mode: Mode = Mode.GUARD,
+    advisor: Advisor | None = None,
+) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
 
     def make(spec: ClusterSpec) -> ClusterController:
-        return cluster_controller(spec, store, clock, notifiers=notifiers, mode=mode)
+        return cluster_controller(spec, store, clock, notifiers=notifiers, mode=mode, advisor=advisor)
 
     return Fleet(make, store, clock, structlog.get_logger())
 
@@ -107,7 +115,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             hooks = Hooks()
             group.create_task(hooks.run())
             hooks.serve(config.clusters)
-            fleet = make_fleet(store, notifiers=(hooks,))
+            fleet = make_fleet(store, notifiers=(hooks,), advisor=hooks)
 
             async def reload() -> str:
                 fresh = reread()

@@ -31,6 +31,7 @@ from pgvigil.model.spec import (
 )
 from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.contract import Store
+from pgvigil.ports.hooks import Hooks
 from pgvigil.store.memory import MemoryStore
 from pgvigil.wiring import make_fleet
 
@@ -169,11 +170,16 @@ def guarding(
 
     async def work() -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
-        async with make_fleet(kept, mode=mode).running(specs) as fleet:
+        hooks = Hooks()
+        hooks.serve(specs)
+        running = asyncio.create_task(hooks.run())
+        fleet = make_fleet(kept, notifiers=(hooks,), mode=mode, advisor=hooks)
+        async with fleet.running(specs):
             ready.append(Guard(loop, fleet, specs, kept))
             stop.append(lambda: loop.call_soon_threadsafe(end.set))
             begun.set()
             await end.wait()
+        running.cancel()
 
     thread = threading.Thread(target=lambda: asyncio.run(work()))
     thread.start()

@@ -76,6 +76,11 @@ async def promote(confirmed: Confirmed[Promote], bench: Bench) -> dict[str, str]
 
 
 async def _ask_to_promote(bench: Bench, node: NodeName) -> None:
+    if line := bench.spec.node(node).promote_command:
+        await bench.place(node).must(
+            f"NODE={quoted(node)}; export NODE; {line}", "promote_command", within_s=30.0
+        )
+        return
     try:
         await bench.sql(node, "select pg_promote(false)")
     except QueryFailed as refused:
@@ -99,8 +104,25 @@ async def follow(confirmed: Confirmed[Follow], bench: Bench) -> dict[str, str]:
     settings = upstream_settings(bench.spec, step.node, step.upstream)
     if bench.spec.replication.slots and not await ensure_slot(bench, step.node, step.upstream):
         settings["primary_slot_name"] = ""
-    await set_running(bench, step.node, settings)
+    if line := bench.spec.node(step.node).follow_command:
+        await _own_follow(bench, step, settings["primary_conninfo"], line)
+    else:
+        await set_running(bench, step.node, settings)
     return {"slot": settings["primary_slot_name"]}
+
+
+async def _own_follow(bench: Bench, step: Follow, conninfo: str, line: str) -> None:
+    """The user's own way of pointing a standby at an upstream."""
+    upstream = bench.spec.node(step.upstream)
+    words = {
+        "NODE": step.node,
+        "UPSTREAM": step.upstream,
+        "UPSTREAM_HOST": upstream.host,
+        "UPSTREAM_PORT": str(upstream.port),
+        "PRIMARY_CONNINFO": conninfo,
+    }
+    exports = "".join(f"{name}={quoted(value)}; export {name}; " for name, value in words.items())
+    await bench.place(step.node).must(exports + line, "follow_command", within_s=5.0)
 
 
 async def ensure_slot(bench: Bench, node: NodeName, upstream: NodeName) -> bool:

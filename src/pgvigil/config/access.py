@@ -181,6 +181,15 @@ class PostgresSection(LoginSection):
     control: ControlValue = Field(
         default=None, description="How it is started and stopped; without it by pg_ctl."
     )
+    promote_command: Text | None = Field(
+        default=None,
+        description="Shell line of yours, run on the node to promote it, in place of pg_promote().",
+    )
+    follow_command: Text | None = Field(
+        default=None,
+        description="Shell line of yours, run on a standby to point it at another upstream, in place of "
+        "ALTER SYSTEM; NODE, UPSTREAM, UPSTREAM_HOST, UPSTREAM_PORT and PRIMARY_CONNINFO are set.",
+    )
 
     @model_validator(mode="after")
     def _places_are_absolute(self) -> Self:

@@ -151,8 +151,13 @@ class HooksSection(Section):
     on_event: Lines = Field(
         default=(), description="Shell lines; each gets the event as JSON on its standard input."
     )
+    before_failover: Lines = Field(
+        default=(),
+        description="Shell lines asked before an automatic failover begins, with its event as JSON on "
+        "standard input. One that exits other than 0, or takes too long, holds it: your own rules.",
+    )
     timeout: Duration = Field(default=timedelta(seconds=10), description="A program is ended after this.")
 
     def spec(self) -> Hooks:
         """The same, as the core knows it."""
-        return Hooks(self.on_event, self.timeout)
+        return Hooks(self.on_event, self.before_failover, self.timeout)

@@ -63,6 +63,8 @@ class NodeSection(Section):
             bin_dir=postgres.bin_dir or "",
             config_file=postgres.config_file or "",
             control=postgres.control.spec() if postgres.control else PgCtl(),
+            promote_command=postgres.promote_command or "",
+            follow_command=postgres.follow_command or "",
             shell=shell.spec(name, self.host, folder) if shell else None,
             priority=self.priority,
             location=self.location or "",

@@ -27,8 +27,8 @@ from pgvigil.model.record import ClusterRecord, Level, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
-from pgvigil.model.units import Generation, NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Pinger, Store
+from pgvigil.model.units import Generation, Instant, NodeName
+from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Store
 from pgvigil.sight.watch import ClusterWatch
 
 TICK_S = 1.0
@@ -36,6 +36,8 @@ TICK_S = 1.0
 LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
+OBJECTION_S = 5.0
+"""How long an objection of `hooks.before_failover` holds before it is asked again."""
 BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Pause before the same act is tried again."""
 
@@ -65,6 +67,7 @@ class ClusterController:
         log: Log,
         *,
         mode: Mode = Mode.GUARD,
+        advisor: Advisor | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
@@ -73,6 +76,8 @@ class ClusterController:
         self._bench = Bench(spec, nodes, self.watch.learnt_paths, clock, self._generation, self._report)
         self._repairs = Repairs(self._bench, journal, self.watch)
         self._orders: list[Order] = []
+        self._advisor = advisor
+        self._objection: Hold | None = None
         self._again = 0
         self._last_act: tuple[object, ...] = ()
         self.view: ClusterView = self.watch.view()
@@ -143,6 +148,9 @@ class ClusterController:
     async def _carry_out(self, plan: Plan) -> None:
         assert self.record is not None
         match plan.decision:
+            case Act() as act if hold := await self._objected(act):
+                self.plan = replace(plan, decision=hold)
+                self.journal.held(hold, self.record.generation)
             case Act() as act:
                 await self._act(act)
             case Hold() as hold:
@@ -172,6 +180,25 @@ class ClusterController:
             self.watch.forget_facts()
             await self.watch.look(within_s=LOOK_S)
         self.watch.news.set()
+
+    async def _objected(self, act: Act) -> Hold | None:
+        """The user's own rules hold an automatic failover; they are asked again a while later."""
+        assert self.record is not None
+        begins = self.record.phase is Phase.STABLE and act.record and act.record.phase is Phase.FENCING
+        if not begins or self._advisor is None or act.rule == "command":
+            self._objection = None
+            return None
+        now = self._clock.now()
+        if self._objection is None or self._objection.until is None or now >= self._objection.until:
+            event = self.journal.announce(act, self.record.generation)
+            if not (reason := await self._advisor.objection(event)):
+                return None
+            until, hint = (
+                Instant(now + OBJECTION_S),
+                f"pgvigil failover {self.spec.name} does it all the same",
+            )
+            self._objection = Hold("objected", f"before_failover: {reason}", hint, until, act.evidence)
+        return self._objection
 
     async def _run_stages(self, act: Act) -> None:
         """The stages, interrupted when the primary fails meanwhile in a way the decision did not know."""

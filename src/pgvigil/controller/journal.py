@@ -110,6 +110,10 @@ class Journal:
             self._tell(event)
         return saved
 
+    def announce(self, act: Act, generation: Generation) -> Event:
+        """The event that tells of an act, before it is decided."""
+        return self._event(act.rule, act.reason, Level.ALERT, generation, act.evidence)
+
     def held(self, hold: Hold, generation: Generation) -> None:
         """Tell that nothing is done, and why: once, until the reason changes."""
         if self._is_news(hold):

@@ -124,6 +124,10 @@ class NodeSpec:
     config_file: str = ""
     """Where postgresql.conf lies outside of the data directory (Debian); empty: inside."""
     control: Control = field(default_factory=PgCtl)
+    promote_command: str = ""
+    """The user's own shell line in place of pg_promote(); empty: none."""
+    follow_command: str = ""
+    """The user's own shell line in place of ALTER SYSTEM; empty: none."""
     shell: ShellSpec | None = None
     priority: int = 100
     location: str = ""
@@ -194,9 +198,12 @@ class Fencing:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The user's programs on the controller: event JSON on standard input. Slow ones delay nothing."""
+    """The user's shell lines on the controller: event JSON on standard input."""
 
     on_event: tuple[str, ...] = ()
+    """Told of every event. Slow ones delay nothing."""
+    before_failover: tuple[str, ...] = ()
+    """Asked before an automatic failover; any that does not exit 0 in time holds it."""
     timeout: timedelta = timedelta(seconds=10)
 
 

@@ -1,1 +1,1 @@
-"""The only modules that touch the outside. `contract` holds all seams; each has a real and a simulated side."""
+"""The only modules that touch the outside; `contract` holds all seams on one screen."""

@@ -206,4 +206,12 @@ class Notifier(Protocol):
         ...
 
 
+class Advisor(Protocol):
+    """The user's own rules."""
+
+    async def objection(self, event: Event) -> str:
+        """Why what the event announces should not be done now; empty: no objection. Bounded in time."""
+        ...
+
+
 NodePortsByName = Mapping[NodeName, NodePorts]

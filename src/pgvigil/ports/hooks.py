@@ -1,18 +1,22 @@
-"""The user's own programs, told of every event as JSON on standard input. Slow or broken ones delay nothing."""
+"""The user's own shell lines, with events as JSON on standard input. Broken ones harm nothing."""
 
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from pgvigil.model.record import Event
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.spec import Hooks as HookSpec
-from pgvigil.model.units import ClusterName
+
+if TYPE_CHECKING:
+    from pgvigil.model.units import ClusterName
 
 WAITING_AT_MOST: Final = 1_000
 """Events that wait for a slow program; the oldest are dropped beyond that."""
@@ -20,7 +24,10 @@ log = structlog.get_logger()
 
 
 class Hooks:
-    """A `Notifier` that runs each cluster's `hooks.on_event` program, one event after another."""
+    """A `Notifier` that runs each cluster's lines of `hooks.on_event`, one event after another.
+
+    Also asks the lines of `hooks.before_failover`: the user's own rules.
+    """
 
     def __init__(self) -> None:
         self._specs: dict[ClusterName, HookSpec] = {}
@@ -28,50 +35,59 @@ class Hooks:
         self._news = asyncio.Event()
 
     def serve(self, clusters: Sequence[ClusterSpec]) -> None:
-        """From now on these clusters' programs are the ones to run."""
-        self._specs = {spec.name: spec.hooks for spec in clusters if spec.hooks.on_event}
+        """From now on these clusters' lines are the ones to run."""
+        self._specs = {spec.name: spec.hooks for spec in clusters}
 
     def tell(self, event: Event) -> None:
-        """Queue the event for its cluster's program, if it has one."""
-        if event.cluster in self._specs:
+        """Queue the event for its cluster's lines, if it has any."""
+        if (spec := self._specs.get(event.cluster)) and spec.on_event:
             self._waiting.append(event)
             self._news.set()
 
+    async def objection(self, event: Event) -> str:
+        """Why a line of `before_failover` objects to what the event announces; empty: none does."""
+        spec = self._specs.get(event.cluster, HookSpec())
+        objections = await asyncio.gather(*(_run(line, spec, event) for line in spec.before_failover))
+        return "; ".join(filter(None, objections))
+
     async def run(self) -> None:
-        """Run programs until cancelled."""
+        """Run lines until cancelled. A failure is logged, and nothing else follows from it."""
         while True:
             await self._news.wait()
             self._news.clear()
             while self._waiting:
                 event = self._waiting.popleft()
-                if spec := self._specs.get(event.cluster):
-                    await _run(spec, event)
+                spec = self._specs.get(event.cluster, HookSpec())
+                for line in spec.on_event:
+                    if error := await _run(line, spec, event):
+                        log.warning("hook_failed", cluster=event.cluster, line=line, error=error)
 
 
-async def _run(spec: HookSpec, event: Event) -> None:
-    """One program with one event. Its failure is logged, and nothing else follows from it."""
+async def _run(line: str, spec: HookSpec, event: Event) -> str:
+    """One shell line with one event; what went wrong, empty if nothing did."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *spec.on_event,
+            "sh",
+            "-c",
+            line,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as wrong:
-        log.warning("hook_failed", cluster=event.cluster, program=spec.on_event[0], error=str(wrong))
-        return
+        return str(wrong)
     try:
         async with asyncio.timeout(spec.timeout.total_seconds()):
             _, said = await process.communicate(event_text(event).encode())
     except TimeoutError:
-        log.warning("hook_failed", cluster=event.cluster, program=spec.on_event[0], error="it took too long")
-    else:
-        if process.returncode:
-            error = said.decode(errors="replace").strip()[-300:] or f"exit status {process.returncode}"
-            log.warning("hook_failed", cluster=event.cluster, program=spec.on_event[0], error=error)
+        return f"it took longer than {spec.timeout.total_seconds():g} s"
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if not process.returncode:
+        return ""
+    return said.decode(errors="replace").strip()[-300:] or f"exit status {process.returncode}"
 
 
 def event_text(event: Event) -> str:
