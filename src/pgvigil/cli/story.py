@@ -1,4 +1,4 @@
-"""`pgvigil demo`: three real servers, a controller and a writer; a killed primary, told by the millisecond."""
+"""`pgvigil demo`: real servers, a controller, a writer; a killed primary, told by the millisecond."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from rich.console import Console
@@ -211,7 +210,7 @@ class _Timeline:
         self._stage, self._first = stage, first
         self._wall, self._mono = datetime.now(UTC), time.monotonic()
 
-    def __enter__(self) -> "_Timeline":
+    def __enter__(self) -> Self:
         self._wall, self._mono = datetime.now(UTC), time.monotonic()
         self.tell(0.0, "now", WARN, self._first)
         self._stop = self._stage.fleet.listen(CLUSTER, self._told)
@@ -258,7 +257,7 @@ def _sum_up(console: Console, report: Json, *, good: bool) -> None:
 
 async def _stay(console: Console, servers: Servers) -> None:
     """Leave everything running until Ctrl-C, and say what to try."""
-    config: Path = servers.home / "pgvigil.yaml"
+    config = servers.home / "pgvigil.yaml"
     pid = servers.nodes["pg1"].pid()
     console.print(
         Text("\nEverything runs on until Ctrl-C. In another terminal:", style=STRONG),
