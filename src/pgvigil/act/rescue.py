@@ -5,6 +5,7 @@ primary's WAL, put where the candidate would have written it, saves every commit
 (SAFETY §4.4). Only the same timeline, only from the candidate's position on, within bounds.
 """
 
+import asyncio
 import gzip
 import re
 from dataclasses import dataclass
@@ -54,7 +55,11 @@ async def rescue(confirmed: Confirmed[Rescue], bench: Bench) -> dict[str, str | 
     Every segment is written under another name and renamed, so an interrupted rescue leaves the
     candidate as it was. Raises StepFailed beyond `rescue.max` or when anything does not fit.
     """
-    step = confirmed.step
+    async with asyncio.timeout(bench.spec.failover.rescue_timeout.total_seconds()):
+        return await _rescue(confirmed.step, bench)
+
+
+async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
     source, target = bench.place(step.source), bench.place(step.target)
     (row,) = await bench.sql(step.target, _POSITIONS)
     segment = _bytes(row["segment"] or "16MB")

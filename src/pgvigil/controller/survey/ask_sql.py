@@ -37,7 +37,9 @@ select current_setting('server_version_num') as version, current_setting('server
   current_user as who, r.rolsuper as superuser, r.rolreplication as replication,
   pg_is_in_recovery() as recovering, pg_postmaster_start_time() as started,
   (select system_identifier from pg_control_system()) as system_id,
-  (select timeline_id from pg_control_checkpoint()) as checkpoint_timeline,
+  greatest((select timeline_id from pg_control_checkpoint()),
+    (select min_recovery_end_timeline from pg_control_recovery()),
+    (select received_tli from pg_stat_wal_receiver)) as standby_timeline,
   case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end as walfile,
   case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     else pg_current_wal_lsn() end as position
@@ -131,7 +133,7 @@ class _Inquiry:
         """Raises QueryFailed only if not even the first question is answered."""
         (who,) = await self._session.query(_WHO, within_s=self._within_s)
         version, position = _int(who["version"]), who["position"] or "0/0"
-        checkpoint, walfile = _int(who["checkpoint_timeline"]), who["walfile"]
+        standby, walfile = _int(who["standby_timeline"]), who["walfile"]
         settings = await self._ask("settings", _SETTINGS, (_array(SETTINGS),))
         receiver = await self._ask("the WAL receiver", _RECEIVER)
         senders = await self._ask("the WAL senders", _SENDERS)
@@ -145,7 +147,7 @@ class _Inquiry:
             superuser=_bool(who["superuser"]),
             system_id=SystemId(who["system_id"] or ""),
             recovering=_bool(who["recovering"]),
-            timeline=Timeline(int(walfile[:8], 16) if walfile else checkpoint),
+            timeline=Timeline(int(walfile[:8], 16) if walfile else standby),
             position=Lsn.parse(position),
             started=who["started"] or "",
             settings={_text(r, "name"): _setting(r) for r in settings},
