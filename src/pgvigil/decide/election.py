@@ -32,9 +32,9 @@ def elect(
     rejected: list[str] = []
     fit: list[tuple[tuple[object, ...], NodeName, Lsn]] = []
     for node in situation.view.nodes.values():
+        if wanted not in (None, node.name):
+            continue
         reason = unfit(situation, node, any_lag=any_lag)
-        if not reason and wanted not in (None, node.name):
-            reason = f"{wanted} is wanted"
         if not reason and objection:
             reason = objection(node)
         if reason:

@@ -134,7 +134,7 @@ def _silent(situation: Situation) -> Decision:
     silent = f"{situation.record.primary} does not answer"
     if waiting:
         first = next((f for f in waiting if f.node == situation.record.primary), waiting[0])
-        if first.problem is Problem.PRIMARY_UNSEEN:
+        if first.problem in (Problem.PRIMARY_UNSEEN, Problem.PRIMARY_OVERLOADED):
             return Hold("primary_silent", silent, "wait for evidence", first.due, first.evidence)
         reason = f"{first.problem.value.replace('_', ' ')} is not proved yet"
         return Hold(first.problem.value, reason, "", first.due, first.evidence)

@@ -1,6 +1,7 @@
 """Bringing single nodes back in line while the primary serves: follow, rejoin, fence strays, tidy slots."""
 
 from dataclasses import replace
+from typing import Final
 
 from pgvigil.decide.situation import Situation, is_down, points_at
 from pgvigil.errors import Unsafe, UsageError
@@ -11,6 +12,9 @@ from pgvigil.model.sighting import HostAnswer, NodeView
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import Act, DropSlots, Fence, Follow, Rebuild, RebuildMethod, Stage, Step, StopMode
 from pgvigil.model.units import NodeName
+
+PATIENCE_S: Final = 60.0
+"""So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
 
 
 def stale_primary(situation: Situation, finding: Finding) -> Act | None:
@@ -117,11 +121,19 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
 
 
 def _reattach(situation: Situation, node: NodeView) -> Step | None:
-    """Point it at the primary; when it is and still does not stream, look closer and rebuild."""
+    """Point it at the primary; when it is and still does not stream, look closer and rebuild.
+
+    One that never was primary and is on the primary's timeline mostly needs nothing but time (the
+    primary was away, or the network between them is): a rebuild would stop it, so that comes late.
+    """
     role, record = node.standby, situation.record
     assert role is not None
     if not points_at(role.conninfo, situation.spec.node(record.primary)):
         return Follow(node.name, record.primary, record.generation)
+    strayed = node.name in record.deposed or role.timeline < record.timeline
+    lost_at = node.receiver_lost_at or situation.view.at
+    if not strayed and situation.view.at - lost_at < PATIENCE_S:
+        return None
     if situation.spec.failover.auto_rejoin and isinstance(node.host, HostAnswer):
         return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
     return None

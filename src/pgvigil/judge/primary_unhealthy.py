@@ -22,6 +22,7 @@ def primary_overloaded(case: Case) -> Finding | None:
                 f"it does not answer us ({sql.silence}, {case.view.at - since:.1f} s)",
                 f"its host says the postmaster ({host.pid}) is alive",
             )
+            return _when_it_lasts(case, Problem.PRIMARY_OVERLOADED, since, evidence)
         case _:
             return None
     return Finding(Problem.PRIMARY_OVERLOADED, primary.name, evidence, Urgency.TELL)
@@ -37,10 +38,7 @@ def primary_locked_out(case: Case) -> Finding | None:
 
 
 def primary_unseen(case: Case) -> Finding | None:
-    """We cannot reach it, and nothing else explains that: others can, or nobody confirms (row 8).
-
-    Told only when it lasts: in its first moment a silence has not been looked into.
-    """
+    """We cannot reach it, and nothing else explains that: others can, or nobody confirms (row 8)."""
     primary, sql = case.primary, case.primary.sql
     if not isinstance(sql, NoAnswer):
         return None
@@ -49,7 +47,12 @@ def primary_unseen(case: Case) -> Finding | None:
     evidence = (f"it has not answered us for {case.view.at - sql.since:.1f} s ({sql.silence})", *seen_by)
     if not seen_by and not blocked:
         evidence = (*evidence, "no other vantage point could confirm or deny that it is gone")
-    due = Instant(sql.since + case.spec.timings.suspect_after.total_seconds() + GATHERING_S)
+    return _when_it_lasts(case, Problem.PRIMARY_UNSEEN, sql.since, evidence)
+
+
+def _when_it_lasts(case: Case, problem: Problem, since: Instant, evidence: tuple[str, ...]) -> Finding:
+    """Told only when it lasts: in its first moment a silence has not been looked into."""
+    due = Instant(since + case.spec.timings.suspect_after.total_seconds() + GATHERING_S)
     if case.view.at < due:
-        return Finding(Problem.PRIMARY_UNSEEN, primary.name, evidence, Urgency.WAITING, due)
-    return Finding(Problem.PRIMARY_UNSEEN, primary.name, evidence, Urgency.TELL)
+        return Finding(problem, case.primary.name, evidence, Urgency.WAITING, due)
+    return Finding(problem, case.primary.name, evidence, Urgency.TELL)

@@ -155,8 +155,10 @@ def test_the_election_tells_the_position_of_the_chosen() -> None:
 
 
 def test_wishes_narrow_the_choice() -> None:
+    nobody = silent(silent(DOWN, "pg2"), "pg3")
     assert elected(DOWN, wanted=PG3).chosen == PG3
-    assert why(DOWN, "pg2", wanted=PG3) == "pg3 is wanted"
+    assert why(nobody, "pg3", wanted=PG3) == "it does not answer"
+    assert len(elected(nobody, wanted=PG3).rejected) == 1
     assert elected(DOWN, objection=lambda node: "" if node.name == PG3 else "not that one").chosen == PG3
     assert why(DOWN, "pg2", objection=lambda _: "not that one") == "not that one"
 

@@ -68,7 +68,9 @@ def nobody_may(cluster: Cluster) -> Cluster:
     ("cluster", "held"),
     [
         pytest.param(C, "rest", id="well"),
-        pytest.param(silent(C, "pg1", Silence.CLOSED), "primary_overloaded", id="alive, says its host"),
+        pytest.param(
+            silent(C, "pg1", Silence.CLOSED, for_s=2), "primary_overloaded", id="alive, says its host"
+        ),
         pytest.param(
             silent(without_shells(C), "pg1", Silence.CLOSED), "primary_silent", id="just fell silent"
         ),

@@ -34,9 +34,9 @@ DEPOSED = changed_record(C, deposed=frozenset({PG2}))
 MANUAL = changed_spec(C, failover=replace(C.spec.failover, auto_rejoin=False))
 
 
-def detached(cluster: Cluster, node: str = "pg2") -> Cluster:
-    """Its receiver is gone for longer than it takes to retry."""
-    return receiver_lost(cluster, [node], ago_s=7)
+def detached(cluster: Cluster, *, ago_s: float = 7) -> Cluster:
+    """pg2's receiver is gone for longer than it takes to retry."""
+    return receiver_lost(cluster, ["pg2"], ago_s=ago_s)
 
 
 def pointed_at(cluster: Cluster, node: str, host: str) -> Cluster:
@@ -67,9 +67,16 @@ def stranger(cluster: Cluster, node: str) -> Cluster:
         pytest.param(
             pointed_at(detached(C), "pg2", "10.0.0.13"), ["Follow pg2"], id="its upstream does not feed it"
         ),
-        pytest.param(detached(C), ["Rebuild pg2"], id="pointed right, and does not get on"),
-        pytest.param(detached(MANUAL), [], id="the same, auto_rejoin off"),
-        pytest.param(detached(without_shells(C)), [], id="the same, no shell"),
+        pytest.param(detached(C), [], id="the primary was away, or the network: it needs time"),
+        pytest.param(detached(C, ago_s=60), ["Rebuild pg2"], id="pointed right, and does not get on"),
+        pytest.param(detached(MANUAL, ago_s=60), [], id="the same, auto_rejoin off"),
+        pytest.param(detached(without_shells(C), ago_s=60), [], id="the same, no shell"),
+        pytest.param(detached(DEPOSED), ["Rebuild pg2"], id="an old primary that cannot follow"),
+        pytest.param(
+            in_role(detached(changed_record(C, timeline=Timeline(2))), "pg2", timeline=Timeline(1)),
+            ["Rebuild pg2"],
+            id="left on an old timeline",
+        ),
         pytest.param(crashed(C, "pg2"), [], id="a standby that crashed is its supervisor's"),
         pytest.param(crashed(DEPOSED, "pg2"), ["Rebuild pg2"], id="an old primary that is down"),
         pytest.param(on_host(crashed(DEPOSED, "pg2"), "pg2", strays=(5,)), [], id="a process of it lives"),

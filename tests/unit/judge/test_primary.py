@@ -270,6 +270,11 @@ def test_a_witness_who_gets_through_speaks_against_a_verdict(cluster: Cluster, e
     assert explained(cluster) == explanation
 
 
+def test_slowness_is_told_only_when_it_lasts() -> None:
+    told = [explained(silent(C, "pg1", Silence.OVERDUE, for_s=s)) for s in (0.0, 1.9, 2.0)]
+    assert told == ["primary_overloaded waiting"] * 2 + ["primary_overloaded tell"]
+
+
 def test_a_silence_is_told_only_when_it_lasts() -> None:
     told = [explained(silent(BARE, "pg1", Silence.CLOSED, for_s=s)) for s in (0.0, 0.5, 1.9, 2.0, 60.0)]
     assert told == ["primary_unseen waiting"] * 3 + ["primary_unseen tell"] * 2
