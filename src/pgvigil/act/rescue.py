@@ -105,7 +105,7 @@ async def _find_tail(
         f"cd {quoted(source.data_dir)} && LC_ALL=C {program(source.bin_dir, 'pg_waldump')} -p pg_wal "
         f"-t {step.timeline} -s {replayed} -e {stop} 2>&1 | grep -E 'desc: COMMIT|error'"
     )
-    output = await source.run(dump, within_s=limit)
+    output = await source.ask(dump, within_s=limit)
     if "could not find a valid record after" in output.text:
         return Tail(have, have, 0)
     error = _ERROR.search(output.text)
