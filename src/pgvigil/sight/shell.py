@@ -1,6 +1,12 @@
-"""Asks a node's host about its server process: slowly while all is well, at once and often when not."""
+"""Asks a node's host about its server process: slowly while all is well, at once and often when not.
+
+A host that does not answer is asked often too, and at once when its server is heard again: a stale primary
+that comes back with its network can be fenced only through that shell, and what was asked into the void is
+not waited for.
+"""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from pgvigil.model.record import Paths
@@ -35,6 +41,7 @@ class HostWatch:
         self._slow_at = Instant(-SLOW_EVERY_S)
         self._slow: HostAnswer | None = None
         self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
         self._begun = 0
         self._done = asyncio.Condition()
 
@@ -45,7 +52,8 @@ class HostWatch:
         while True:
             self._wake.clear()
             self._begun += 1
-            await self._once()
+            if not await self._once_unless_heard():
+                continue
             async with self._done:
                 self._done.notify_all()
             try:
@@ -58,8 +66,11 @@ class HostWatch:
         if troubled and self._troubled_since is None:
             self._troubled_since = self._clock.now()
             self._wake.set()
-        elif not troubled:
+        elif not troubled and self._troubled_since is not None:
             self._troubled_since = None
+            if isinstance(self.look, HostSilent):
+                self._wake.set()
+                self._heard.set()
 
     @property
     def troubled(self) -> bool:
@@ -67,9 +78,12 @@ class HostWatch:
         return self._troubled_since is not None
 
     def _period_s(self) -> float:
-        if self._troubled_since is None:
+        since = self._troubled_since
+        if since is None and isinstance(self.look, HostSilent):
+            since = self.look.since
+        if since is None:
             return CALM_S
-        long = self._clock.now() - self._troubled_since > TROUBLE_LONG_AFTER_S
+        long = self._clock.now() - since > TROUBLE_LONG_AFTER_S
         return TROUBLE_LONG_S if long else TROUBLE_S
 
     def wake(self) -> None:
@@ -84,6 +98,21 @@ class HostWatch:
         self._wake.set()
         async with self._done:
             await self._done.wait_for(lambda: self._begun >= target)
+
+    async def _once_unless_heard(self) -> bool:
+        """One look. False: given up for a new one, because the silent host's server was heard meanwhile."""
+        self._heard.clear()
+        look, heard = asyncio.ensure_future(self._once()), asyncio.ensure_future(self._heard.wait())
+        try:
+            await asyncio.wait({look, heard}, return_when=asyncio.FIRST_COMPLETED)
+            if look.done():
+                look.result()
+            return look.done()
+        finally:
+            heard.cancel()
+            look.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await look
 
     async def _once(self) -> None:
         paths, shell, begun = self._paths(), self._ports.shell, self._clock.now()
