@@ -13,7 +13,7 @@ from pgvigil.controller.cluster import ClusterController, Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
 from pgvigil.model.check import CheckItem
-from pgvigil.model.spec import ClusterSpec, NodeSpec
+from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Store
@@ -54,8 +54,10 @@ def cluster_controller(
     log = structlog.get_logger()
     nodes = {node.name: node_ports(node) for node in spec.nodes}
     journal = Journal(spec.name, store, clock, log, notifiers)
-    pinger = NetworkPinger()
-    return ClusterController(spec, nodes, pinger, clock, store, journal, log, mode=mode, advisor=advisor)
+    pinger, own_shell = NetworkPinger(), make_shell(LocalShell(), host="localhost")
+    return ClusterController(
+        spec, nodes, pinger, clock, store, journal, log, mode=mode, own_shell=own_shell, advisor=advisor
+    )
 
 
 def make_fleet(

@@ -14,6 +14,7 @@ from pgvigil.model.step import (
     Cut,
     DropSlots,
     Fence,
+    FenceByCommand,
     Follow,
     Promote,
     Rebuild,
@@ -40,6 +41,7 @@ BESIDE_THE_PRIMARY = {
 A, G = NodeName("pg1"), Generation(3)
 STEPS: tuple[Step, ...] = (
     Fence(A, G, StopMode.IMMEDIATE),
+    FenceByCommand(NodeName("pg1"), Generation(2)),
     Cut(A, G),
     Rescue(A, NodeName("pg2"), Timeline(1), G),
     Promote(A, G, Lsn(1), Timeline(1)),

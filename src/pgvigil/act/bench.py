@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from pgvigil.errors import StepFailed, Unreachable, WorldChanged
@@ -93,6 +93,8 @@ class Bench:
     paths: Callable[[NodeName], Paths]
     clock: Clock
     generation: Callable[[], Generation]
+    own_shell: Shell
+    """On the controller's own host, for the user's commands."""
     report: Callable[[NodeName, str], None]
     """Progress for people: the node and a sentence."""
 
@@ -135,7 +137,7 @@ class Bench:
         try:
             ports = self.nodes[name]
             nodes = {**self.nodes, name: NodePorts(ports.spec, ports.new_session, session, ports.shell)}
-            yield Bench(self.spec, nodes, self.paths, self.clock, self.generation, self.report)
+            yield replace(self, nodes=nodes)
         finally:
             session.close()
 

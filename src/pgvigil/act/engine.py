@@ -13,6 +13,7 @@ from pgvigil.model.step import (
     Cut,
     DropSlots,
     Fence,
+    FenceByCommand,
     Follow,
     Promote,
     Rebuild,
@@ -37,6 +38,7 @@ class Effect:
 
 EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Fence: Effect(fence.confirm_fence, fence.fence, 45.0),
+    FenceByCommand: Effect(fence.confirm_fence, fence.fence_by_command, 600.0),
     Cut: Effect(replication.confirm_cut, replication.cut, 2.5),
     Rescue: Effect(rescue.confirm_rescue, rescue.rescue, 60.0),
     Promote: Effect(replication.confirm_promote, replication.promote, 90.0),

@@ -4,16 +4,16 @@ from typing import Final
 
 from pgvigil.act import service
 from pgvigil.act.bench import Bench, Confirmed, Place
-from pgvigil.errors import WorldChanged
+from pgvigil.errors import StepFailed, Unreachable, WorldChanged
 from pgvigil.model.sighting import Postmaster
-from pgvigil.model.step import Fence, Stop, StopMode
+from pgvigil.model.step import Fence, FenceByCommand, Stop, StopMode
 from pgvigil.ports.host import quoted
 
 NOT_BY_US_S: Final = 24 * 3600.0
 """A clean stop must stay clean: the step's own deadline ends the waiting, not a kill."""
 
 
-async def confirm_fence(step: Fence, bench: Bench) -> None:
+async def confirm_fence(step: Fence | FenceByCommand, bench: Bench) -> None:
     """The record is still of that generation, and names another primary or is about to.
 
     Raises WorldChanged.
@@ -33,6 +33,26 @@ async def fence(confirmed: Confirmed[Fence], bench: Bench) -> dict[str, str]:
     await place.must(signal_line(place), "writing standby.signal", within_s=3.0)
     host = await service.stop(place, step.mode)
     return {"postmaster": host.postmaster.value}
+
+
+async def fence_by_command(confirmed: Confirmed[FenceByCommand], bench: Bench) -> dict[str, str]:
+    """Run the user's fence command here; only exit code 0 proves that the host is off.
+
+    NODE and HOST are set. Cancelled or too late: ended with all it started. Raises StepFailed.
+    """
+    step, fencing = confirmed.step, bench.spec.fencing
+    spec = bench.spec.node(step.node)
+    exports = f"NODE={quoted(spec.name)}; HOST={quoted(spec.host)}; export NODE HOST; "
+    try:
+        output = await bench.own_shell.run(
+            exports + fencing.command, within_s=fencing.command_timeout.total_seconds()
+        )
+    except Unreachable as lost:
+        raise StepFailed("the fence command did not end in time", detail=str(lost)) from lost
+    if output.status:
+        detail = output.complaint or f"exit status {output.status}"
+        raise StepFailed(f"the fence command did not fence {step.node}", detail=detail)
+    return {}
 
 
 def signal_line(place: Place) -> str:

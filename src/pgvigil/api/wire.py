@@ -19,10 +19,10 @@ from pgvigil.errors import PgvigilError, UsageError
 from pgvigil.model.command import (
     Command,
     Failover,
+    FollowUpstream,
     Pause,
     PromoteNode,
     Rejoin,
-    Repoint,
     Resume,
     Switchover,
 )
@@ -86,7 +86,7 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "switchover": Switchover,
     "failover": Failover,
     "rejoin": Rejoin,
-    "follow": Repoint,
+    "follow": FollowUpstream,
     "promote": PromoteNode,
     "pause": Pause,
     "resume": Resume,

@@ -10,7 +10,7 @@ from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, Yes
 from pgvigil.cli.report import EXIT_CODES
 from pgvigil.cli.switchover import switchover
 from pgvigil.cli.theme import local_time
-from pgvigil.model.command import Command, Failover, Pause, PromoteNode, Rejoin, Repoint, Resume
+from pgvigil.model.command import Command, Failover, FollowUpstream, Pause, PromoteNode, Rejoin, Resume
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import RebuildMethod
 
@@ -129,7 +129,7 @@ def follow(
     """
     desk = begin(ctx, config, as_json=as_json)
     spec, (node, upstream) = desk.cluster_and_nodes(names, 2)
-    command = Repoint(node.name, upstream.name)
+    command = FollowUpstream(node.name, upstream.name)
     question = f"Let {node.name} follow {upstream.name}?"
     _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 

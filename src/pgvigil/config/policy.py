@@ -85,6 +85,9 @@ class FailoverSection(Section):
         default=True,
         description="Make an old primary that came back a standby again: start it, else rewind, else clone.",
     )
+    restart_standbys: StrictBool = Field(
+        default=False, description="Start a standby again that is found stopped; else it is only reported."
+    )
 
     def spec(self) -> FailoverPolicy:
         """The same, as the core knows it."""
@@ -96,6 +99,7 @@ class FailoverSection(Section):
             rescue_max_bytes=self.rescue.max,
             rescue_timeout=self.rescue.timeout,
             auto_rejoin=self.auto_rejoin,
+            restart_standbys=self.restart_standbys,
         )
 
     def timings(self, probe: ProbeSection) -> Timings:

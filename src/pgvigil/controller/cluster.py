@@ -23,12 +23,12 @@ from pgvigil.decide.situation import Situation
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Refused
 from pgvigil.model.diagnosis import Diagnosis, Urgency
-from pgvigil.model.record import ClusterRecord, Level, Paths, Phase
+from pgvigil.model.record import ClusterRecord, Fenced, Level, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
+from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, sentence
 from pgvigil.model.units import Generation, Instant, NodeName
-from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Store
+from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Shell, Store
 from pgvigil.sight.watch import ClusterWatch
 
 TICK_S = 1.0
@@ -67,13 +67,17 @@ class ClusterController:
         log: Log,
         *,
         mode: Mode = Mode.GUARD,
+        own_shell: Shell,
         advisor: Advisor | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths)
-        self._bench = Bench(spec, nodes, self.watch.learnt_paths, clock, self._generation, self._report)
+        self._bench = Bench(
+            spec, nodes, self.watch.learnt_paths, clock, self._generation, own_shell, self._report
+        )
+        self._fenced_by_command = False
         self._repairs = Repairs(self._bench, journal, self.watch)
         self._orders: list[Order] = []
         self._advisor = advisor
@@ -177,6 +181,7 @@ class ClusterController:
             self.watch.suspect = saved.primary
         if act.stages:
             await self._run_stages(act)
+            await self._note_fence()
             self.watch.forget_facts()
             await self.watch.look(within_s=LOOK_S)
         self.watch.news.set()
@@ -217,6 +222,14 @@ class ClusterController:
             await asyncio.wait({work})
         if not work.cancelled():
             work.result()
+
+    async def _note_fence(self) -> None:
+        """What only a program said, and no look can show again, goes into the record."""
+        if self._fenced_by_command:
+            assert self.record is not None
+            self._fenced_by_command = False
+            if self.record.phase is Phase.FENCING:
+                self.record = await self._store.save(replace(self.record, fenced=Fenced.COMMAND))
 
     def _verdict(self) -> bool:
         """Whether the primary of record failed in a way that none of our steps causes."""
@@ -309,6 +322,8 @@ class ClusterController:
 
     def _outcome(self, outcome: StepOutcome) -> None:
         self.journal.outcome(outcome, self._generation())
+        if isinstance(outcome.step, FenceByCommand) and outcome.error is None:
+            self._fenced_by_command = True
         for order in self._orders:
             result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
             order.progress(f"{sentence(outcome.step)} … {result}")

@@ -98,7 +98,8 @@ class Journal:
         if act.rule not in QUIET and self._is_news(act):
             level = Level.ALERT if act.record and act.record.generation != generation else Level.INFO
             number = act.record.generation if act.record else generation
-            data = {"steps": "; ".join(sentence(s) for stage in act.stages for s in stage.steps)}
+            steps = "; ".join(sentence(s) for stage in act.stages for s in stage.steps)
+            data = {**dict(act.data), **({"steps": steps} if steps else {})}
             event = self._event(act.rule, act.reason, level, number, act.evidence, data=data)
         self._decision = act
         if act.record is None:

@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import failover, repair, switchover
+from pgvigil.decide import failover, fencing, repair, switchover
 from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import (
     Command,
     Failover,
+    FollowUpstream,
     Pause,
     PromoteNode,
     Refused,
     Rejoin,
-    Repoint,
     Resume,
     Switchover,
 )
@@ -147,7 +147,7 @@ def _fence_old(situation: Situation) -> Act | None:
         return None
     for finding in situation.diagnosis.every(Problem.STALE_PRIMARY):
         assert finding.node is not None
-        old = failover.is_old(situation, situation.view.node(finding.node))
+        old = fencing.is_old(situation, situation.view.node(finding.node))
         if old and (act := repair.stale_primary(situation, finding)):
             return act
     return None
@@ -202,8 +202,8 @@ def order(situation: Situation, command: Command) -> Act | Step | Refused:
             return _failover(situation, command)
         case Rejoin():
             return repair.rejoin(situation, command)
-        case Repoint():
-            return repair.repoint(situation, command)
+        case FollowUpstream():
+            return repair.follow_upstream(situation, command)
         case PromoteNode(node=node):
             return _promote_node(situation, node)
 
@@ -229,7 +229,7 @@ def _failover(situation: Situation, command: Failover) -> Act | Refused:
     election = elect(situation, wanted=command.to, any_lag=command.force)
     if election.chosen is None:
         return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
-    if not command.force and (wait := failover.may_not_promote(situation)):
+    if not command.force and (wait := fencing.may_not_promote(situation)):
         return Refused(Unsafe(wait.reason, hint=wait.hint))
     evidence = ("an operator asked for it", *(("loss of data was accepted",) if command.force else ()))
     return failover.start(situation, "command", evidence, wanted=command.to, forced=command.force, asked=True)

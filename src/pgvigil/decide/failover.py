@@ -1,19 +1,19 @@
 """Unplanned change of primary: fence, cut, elect, rescue, promote, follow (SAFETY §4), phase by phase."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from pgvigil.decide.election import Election, elect
-from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
+from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
+from pgvigil.decide.situation import Situation, fed_by_standby, is_down
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
-from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Primary, Reach, Refusal
-from pgvigil.model.spec import AfterCrash, Rate, WhenUnreachable
+from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
+from pgvigil.model.spec import AfterCrash, Rate
 from pgvigil.model.step import (
     Act,
-    Cut,
     Decision,
-    Fence,
     Follow,
     Hold,
     Promote,
@@ -21,7 +21,6 @@ from pgvigil.model.step import (
     Stage,
     StartPrimary,
     Step,
-    StopMode,
 )
 from pgvigil.model.units import Lsn, NodeName
 
@@ -84,6 +83,8 @@ def start(
         generation=record.next_generation(),
         deposed=record.deposed | {record.primary},
         since=situation.wall,
+        began=record.began if record.phase is not Phase.STABLE else _silent_since(situation),
+        previous=record.previous if record.phase is not Phase.STABLE else record.primary,
         fenced=None,
         candidate=wanted,
         forced=forced,
@@ -92,7 +93,7 @@ def start(
         primary_lsn=_last_known(situation),
     )
     ahead = replace(situation, record=fencing)
-    steps = (*_fence_steps(ahead), *_stray_fences(ahead), *_cut_steps(ahead))
+    steps = (*fence_steps(ahead), *stray_fences(ahead), *cut_steps(ahead))
     return Act(rule, f"{record.primary} is to be replaced", fencing, (Stage(steps, must=False),), evidence)
 
 
@@ -108,7 +109,7 @@ def fencing(situation: Situation) -> Decision:
         at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
         return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
     fenced = proof(situation)
-    fences, cuts = () if fenced else _fence_steps(situation), _cut_steps(situation)
+    fences, cuts = () if fenced else fence_steps(situation), cut_steps(situation)
     if fences or (cuts and situation.phase_age_s() < CUT_WITHIN_S):
         return Act("fence", f"fence {record.primary}", None, (Stage((*fences, *cuts), must=False),))
     if wait := may_not_promote(situation):
@@ -132,10 +133,11 @@ def promoting(situation: Situation) -> Decision:
             reason = f"{chosen.name} is out of recovery but still on timeline {chosen.primary.timeline}"
             return Hold("timeline_unchanged", reason, "look at its log; do not restart anything")
         stable = settled(situation, timeline=chosen.primary.timeline)
-        return Act("promoted", f"{chosen.name} takes writes on timeline {chosen.primary.timeline}", stable)
+        reason = f"{chosen.name} takes writes on timeline {chosen.primary.timeline}"
+        return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
     if chosen.standby:
         stages = promotion_stages(situation, chosen.name, record.at_least)
-        if strays := _stray_fences(situation):
+        if strays := stray_fences(situation):
             stages = (Stage(strays, must=False), *stages)
         return Act("promote", f"promote {chosen.name}", None, stages)
     for problem in VERDICTS:
@@ -164,37 +166,6 @@ def restarting(situation: Situation) -> Decision:
     return Hold("restarting", f"{record.primary} is being started", "wait, or see its log")
 
 
-def proof(situation: Situation) -> Fenced | None:
-    """How we know that the old primary can acknowledge nothing more; None: we do not."""
-    node = situation.primary
-    if node.standby:
-        return Fenced.IN_RECOVERY
-    host = is_down(node)
-    return Fenced.STOPPED if host and host.standby_signal else None
-
-
-def may_not_promote(situation: Situation) -> Hold | None:
-    """Why nobody may be promoted beside an unfenced old primary (DESIGN §4.5).
-
-    None: it is fenced, or can be, or the risk is accepted. The policy `promote` is for a primary that is
-    gone, not for one that speaks or serves others.
-    """
-    node, spec = situation.primary, situation.spec
-    if situation.record.forced or proof(situation) or _fence_steps(situation):
-        return None
-    hint = f"make sure that {node.name} is off, then: pgvigil failover {spec.name} --force"
-    if isinstance(node.sql, Refusal):
-        reason = f"{node.name} lives and there is no working shell on its host to stop it"
-        return Hold("not_fenced", reason, hint)
-    if served := _served(node):
-        reason = f"{', '.join(served)} can reach {node.name}, and it cannot be stopped from here"
-        return Hold("not_fenced", reason, hint)
-    if spec.fencing.unreachable is WhenUnreachable.WAIT:
-        reason = f"{node.name} cannot be reached to be fenced (fencing.unreachable: wait)"
-        return Hold("not_fenced", reason, hint)
-    return None
-
-
 def promoted_by_hand(situation: Situation) -> NodeView | None:
     """The only node out of recovery, if it left our timeline behind without being asked by us.
 
@@ -212,6 +183,7 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
     """A human promoted another node while ours does not serve: that one is the primary now."""
     assert node.primary is not None
     record = situation.record
+    role = node.primary
     adopted = settled(
         situation,
         generation=record.next_generation(),
@@ -220,7 +192,14 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
         origin=Origin.ADOPTED,
         deposed=(record.deposed | {record.primary}) - {node.name},
     )
-    return Act("adopted", f"{node.name} was promoted by hand; it is the primary now", adopted, (), evidence)
+    reason = f"{node.name} was promoted by hand; it is the primary now"
+    data = (
+        ("origin", "adopted"),
+        ("timeline", role.timeline),
+        ("previous", record.primary),
+        ("primary", node.name),
+    )
+    return Act("adopted", reason, adopted, (), evidence, data)
 
 
 def settled(situation: Situation, **changes: object) -> ClusterRecord:
@@ -233,6 +212,8 @@ def settled(situation: Situation, **changes: object) -> ClusterRecord:
         "forced": False,
         "at_least": Lsn(0),
         "primary_lsn": Lsn(0),
+        "began": None,
+        "previous": None,
     }
     return record.moved(Phase.STABLE, **(rest | changes))
 
@@ -277,7 +258,7 @@ def _promote(
     record = situation.record.moved(
         Phase.PROMOTING,
         primary=chosen,
-        deposed=situation.record.deposed - {chosen},
+        deposed=(situation.record.deposed | {situation.record.primary}) - {chosen},
         at_least=at,
         fenced=fenced,
         since=situation.wall,
@@ -285,52 +266,6 @@ def _promote(
     )
     stages = promotion_stages(replace(situation, record=record), chosen, at)
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
-
-
-def _fence_steps(situation: Situation) -> tuple[Step, ...]:
-    """Through the shell, if it answers: kill what is hung, stop what runs, leave `standby.signal`."""
-    record, node = situation.record, situation.primary
-    host = host_says(node)
-    if node.standby or host is None:
-        return ()
-    mode = StopMode.KILL if host.postmaster is Postmaster.FROZEN else StopMode.IMMEDIATE
-    return (Fence(record.primary, record.generation, mode),)
-
-
-def _stray_fences(situation: Situation) -> tuple[Step, ...]:
-    """Primaries of the past that take writes while another is being made: stop them too."""
-    record = situation.record
-    return tuple(
-        Fence(node.name, record.generation, StopMode.IMMEDIATE)
-        for node in situation.view.primaries()
-        if node.name != record.primary and is_old(situation, node) and host_says(node)
-    )
-
-
-def is_old(situation: Situation, node: NodeView) -> bool:
-    """Whether a node out of recovery is a primary of the past: deposed, or not beyond our timeline."""
-    record, role = situation.record, node.primary
-    if role is None or not situation.is_ours(node):
-        return False
-    return role.timeline <= record.timeline or node.name in record.deposed
-
-
-def _cut_steps(situation: Situation) -> tuple[Step, ...]:
-    """Every standby that could still receive from the old primary; a standby of a standby cannot."""
-    generation = situation.record.generation
-    return tuple(
-        Cut(node.name, generation)
-        for node in situation.standbys()
-        if not is_cut(node) and fed_by_standby(situation, node) in (None, situation.record.primary)
-    )
-
-
-def _served(node: NodeView) -> tuple[str, ...]:
-    """The vantage points that got through to a node since it fell silent for us."""
-    since = node.sql.since if isinstance(node.sql, NoAnswer) else None
-    if since is None:
-        return ()
-    return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach is not Reach.NO_REPLY)
 
 
 def _restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
@@ -346,6 +281,28 @@ def _last_known(situation: Situation) -> Lsn:
     last = situation.primary.last
     flushed = last.role.flushed if last and isinstance(last.role, Primary) else Lsn(0)
     return max(situation.record.primary_lsn, flushed)
+
+
+def _change(situation: Situation, role: Primary) -> tuple[tuple[str, str | int | float | None], ...]:
+    """What `history` tells of a change of primary. `lost_bytes` is at least that: what was known of."""
+    record = situation.record
+    outage = (situation.wall - record.began).total_seconds() if record.began else None
+    return (
+        ("origin", record.origin.value),
+        ("timeline", role.timeline),
+        ("previous", record.previous),
+        ("primary", record.primary),
+        ("outage_s", round(max(outage, 0.0), 3) if outage is not None else None),
+        ("lsn", str(record.at_least)),
+        ("lost_bytes", max(0, record.primary_lsn - role.flushed)),
+    )
+
+
+def _silent_since(situation: Situation) -> datetime:
+    """The wall time at which the primary fell silent; now, if it is not silent."""
+    sql = situation.primary.sql
+    age = situation.view.at - sql.since if isinstance(sql, NoAnswer | Refusal) else 0.0
+    return situation.wall - timedelta(seconds=age)
 
 
 def _nobody(situation: Situation, election: Election, evidence: tuple[str, ...]) -> Hold:

@@ -5,7 +5,7 @@ from typing import Final
 
 from pgvigil.decide.situation import Situation, is_down, points_at
 from pgvigil.errors import Unsafe, UsageError
-from pgvigil.model.command import Refused, Rejoin, Repoint
+from pgvigil.model.command import FollowUpstream, Refused, Rejoin
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.sighting import HostAnswer, NodeView
@@ -74,7 +74,7 @@ def rejoin(situation: Situation, command: Rejoin) -> Step | Refused:
     return Rebuild(name, record.primary, record.generation, command.method)
 
 
-def repoint(situation: Situation, command: Repoint) -> Step | Refused:
+def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Refused:
     """The operator's `follow`: only a running standby, never in a circle."""
     for name in (command.node, command.upstream):
         if name not in situation.view.nodes:
@@ -106,6 +106,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     if is_down(node):
         if auto and (node.name in record.deposed or unfinished):
             return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
+        if situation.spec.failover.restart_standbys:
+            return Rebuild(node.name, record.primary, record.generation, RebuildMethod.START)
         return None
     finding = situation.diagnosis.find(Problem.STANDBY_DETACHED, node.name)
     if finding and finding.urgency is Urgency.NOW:

@@ -44,6 +44,8 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
         Phase.SWITCHING,
         generation=record.next_generation(),
         since=situation.wall,
+        began=situation.wall,
+        previous=record.primary,
         candidate=candidate,
         fenced=None,
     )

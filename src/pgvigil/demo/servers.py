@@ -30,6 +30,7 @@ import yaml
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from pgvigil.config.grants import REWIND_FUNCTIONS
 from pgvigil.demo.binaries import Binaries, find_postgres, runnable
 from pgvigil.demo.processes import Account, process_stat, processes_in, reaper, send_signal, server_account
 from pgvigil.errors import ConfigError, StepFailed, TimedOut, UsageError
@@ -39,13 +40,6 @@ from pgvigil.model.units import NodeName
 Setting = str | int | bool
 HOST = "127.0.0.1"
 LOGIN, REPLICATION_LOGIN = "pgvigil", "replicator"
-REWIND = (
-    "pg_ls_dir(text, boolean, boolean)",
-    "pg_stat_file(text, boolean)",
-    "pg_read_binary_file(text)",
-    "pg_read_binary_file(text, bigint, bigint, boolean)",
-)
-"""What pg_rewind calls on its source (manual: pg_rewind, Notes)."""
 SETTINGS: Mapping[str, Setting] = {
     "listen_addresses": HOST,
     "shared_buffers": "16MB",
@@ -366,7 +360,7 @@ class _Workshop:
         text = "".join(f"CREATE ROLE {login} {rights[login]} LOGIN PASSWORD '{password}'\n"
                        for login, password in self.passwords.items())  # fmt: skip
         text += "".join(
-            f"GRANT EXECUTE ON FUNCTION {function} TO {REPLICATION_LOGIN}\n" for function in REWIND
+            f"GRANT EXECUTE ON FUNCTION {function} TO {REPLICATION_LOGIN}\n" for function in REWIND_FUNCTIONS
         )
         self.account.run(self.bin_dir / "postgres", "--single", "-F", "-D", data_dir, "postgres",
                          home=home, text=text)  # fmt: skip

@@ -33,7 +33,7 @@ class Rejoin:
 
 
 @dataclass(frozen=True, slots=True)
-class Repoint:
+class FollowUpstream:
     """`follow`: point a running standby at another upstream."""
 
     node: NodeName
@@ -59,7 +59,7 @@ class Resume:
     """Automatic actions again."""
 
 
-Command = Switchover | Failover | Rejoin | Repoint | PromoteNode | Pause | Resume
+Command = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,10 @@ class ClusterRecord:
     origin: Origin = Origin.FIRST_SEEN
     since: datetime | None = None
     """When the phase began."""
+    began: datetime | None = None
+    """When the change of primary began: with the old one's silence, or with the order."""
+    previous: NodeName | None = None
+    """Whose place the change of primary is about."""
     candidate: NodeName | None = None
     """Switching: who is to become primary."""
     deposed: frozenset[NodeName] = frozenset()

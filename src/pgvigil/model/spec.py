@@ -184,6 +184,8 @@ class FailoverPolicy:
     rescue_max_bytes: int
     rescue_timeout: timedelta
     auto_rejoin: bool
+    restart_standbys: bool = False
+    """Start a standby again that was found stopped (S2-08)."""
 
 
 @dataclass(frozen=True, slots=True)

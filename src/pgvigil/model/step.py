@@ -39,6 +39,14 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceByCommand:
+    """Have the user's fence command (IPMI, hypervisor, cloud) turn the old primary's host off."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """End a standby's replication, so that it acknowledges nothing more."""
 
@@ -120,7 +128,19 @@ class DropSlots:
     generation: Generation
 
 
-Step = Fence | Cut | Rescue | Promote | Follow | Checkpoint | Stop | StartPrimary | Rebuild | DropSlots
+Step = (
+    Fence
+    | FenceByCommand
+    | Cut
+    | Rescue
+    | Promote
+    | Follow
+    | Checkpoint
+    | Stop
+    | StartPrimary
+    | Rebuild
+    | DropSlots
+)
 
 
 def step_node(step: Step) -> NodeName:
@@ -133,6 +153,8 @@ def sentence(step: Step) -> str:
     match step:
         case Fence(node, _, mode):
             return f"stop PostgreSQL on {node} ({mode}) and see to it that it can only return as a standby"
+        case FenceByCommand(node):
+            return f"turn the host of {node} off by the fence command"
         case Cut(node):
             return f"cut {node} from the old primary"
         case Rescue(source, target):
@@ -175,6 +197,8 @@ class Act:
     record: ClusterRecord | None = None
     stages: tuple[Stage, ...] = ()
     evidence: tuple[str, ...] = ()
+    data: tuple[tuple[str, str | int | float | None], ...] = ()
+    """Figures for the event that tells of it."""
 
 
 @dataclass(frozen=True, slots=True)

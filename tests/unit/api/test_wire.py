@@ -26,10 +26,10 @@ from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import (
     Command,
     Failover,
+    FollowUpstream,
     Pause,
     PromoteNode,
     Rejoin,
-    Repoint,
     Resume,
     Switchover,
 )
@@ -42,7 +42,7 @@ EVERY_COMMAND: list[Command] = [
     Switchover(to=PG2),
     Failover(to=PG2, force=True),
     Rejoin(PG2, RebuildMethod.REWIND, force=True),
-    Repoint(PG3, PG2),
+    FollowUpstream(PG3, PG2),
     PromoteNode(PG2),
     Pause(),
     Pause(datetime(2026, 3, 14, tzinfo=UTC)),

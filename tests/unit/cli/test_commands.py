@@ -26,10 +26,10 @@ from pgvigil.errors import ConfigError, Unreachable, Unsafe, UsageError
 from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.command import (
     Failover,
+    FollowUpstream,
     Pause,
     PromoteNode,
     Rejoin,
-    Repoint,
     Resume,
     Switchover,
 )
@@ -126,7 +126,7 @@ PG2 = NodeName("pg2")
         ("rejoin orders pg2 --method rewind", Rejoin(PG2, RebuildMethod.REWIND)),
         ("rejoin orders pg2 --method start", Rejoin(PG2, RebuildMethod.START)),
         ("clone pg2", Rejoin(PG2, RebuildMethod.CLONE)),
-        ("follow pg2 pg3", Repoint(PG2, NodeName("pg3"))),
+        ("follow pg2 pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("promote orders pg2", PromoteNode(PG2)),
         ("pause", Pause()),
     ],

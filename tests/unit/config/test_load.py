@@ -118,7 +118,7 @@ def test_every_default_in_one_place() -> None:
                 ),
                 fencing=Fencing(WhenUnreachable.PROMOTE, "", 30 * s),
                 references=(),
-                hooks=Hooks((), 10 * s),
+                hooks=Hooks(timeout=10 * s),
                 keep_old_data=False,
             ),
         ),
@@ -224,7 +224,7 @@ def test_defaults_lie_below_every_cluster() -> None:
     assert (a.timings.unreachable_after, a.timings.hung_after) == (timedelta(seconds=1), timedelta(seconds=2))
     assert (a.failover.rescue_max_bytes, a.failover.rescue_timeout) == (2**30, timedelta(seconds=1))
     assert (a.references, b.references) == ((), ("10.0.0.1",))
-    assert b.hooks == Hooks(("logger",), timedelta(minutes=1))
+    assert b.hooks == Hooks(("logger",), timeout=timedelta(minutes=1))
     assert dict(b.replication.conninfo) == {"user": "watcher", "sslmode": "require"}
 
 

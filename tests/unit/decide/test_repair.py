@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgvigil.model.command import Command, Rejoin, Repoint
+from pgvigil.model.command import Command, FollowUpstream, Rejoin
 from pgvigil.model.record import Phase
 from pgvigil.model.sighting import Postmaster, Slot
 from pgvigil.model.step import DropSlots, Follow, Rebuild, RebuildMethod
@@ -176,15 +176,15 @@ def test_a_higher_timeline_of_the_primary_is_noted() -> None:
         (host_silent(silent(C, "pg2"), "pg2"), Rejoin(PG2), "there is no working shell on pg2"),
         (stranger(C, "pg2"), Rejoin(PG2, force=True), "pg2 belongs to another cluster"),
         (changed_record(C, phase=Phase.FENCING), Rejoin(PG2), "a change is under way"),
-        (C, Repoint(NodeName("pg9"), PG1), "there is no node pg9"),
-        (C, Repoint(PG2, NodeName("pg9")), "there is no node pg9"),
-        (C, Repoint(PG1, PG2), "pg1 is not a running standby"),
-        (silent(C, "pg2"), Repoint(PG2, PG1), "pg2 is not a running standby"),
-        (silent(C, "pg3"), Repoint(PG2, PG3), "pg3 does not answer"),
-        (C, Repoint(PG2, PG2), "streams from pg2 itself"),
-        (cascade(C, "pg3", "pg2"), Repoint(PG2, PG3), "streams from pg2 itself"),
-        (claims_primary(C, "pg3"), Repoint(PG2, PG3), "pg3 takes writes that will be lost"),
-        (stranger(C, "pg3"), Repoint(PG2, PG3), "not of one cluster"),
+        (C, FollowUpstream(NodeName("pg9"), PG1), "there is no node pg9"),
+        (C, FollowUpstream(PG2, NodeName("pg9")), "there is no node pg9"),
+        (C, FollowUpstream(PG1, PG2), "pg1 is not a running standby"),
+        (silent(C, "pg2"), FollowUpstream(PG2, PG1), "pg2 is not a running standby"),
+        (silent(C, "pg3"), FollowUpstream(PG2, PG3), "pg3 does not answer"),
+        (C, FollowUpstream(PG2, PG2), "streams from pg2 itself"),
+        (cascade(C, "pg3", "pg2"), FollowUpstream(PG2, PG3), "streams from pg2 itself"),
+        (claims_primary(C, "pg3"), FollowUpstream(PG2, PG3), "pg3 takes writes that will be lost"),
+        (stranger(C, "pg3"), FollowUpstream(PG2, PG3), "not of one cluster"),
     ],
 )
 def test_a_command_on_a_node_is_refused(cluster: Cluster, command: Command, why: str) -> None:
@@ -200,8 +200,8 @@ def test_a_node_is_rebuilt_as_asked(method: RebuildMethod) -> None:
 
 
 def test_a_standby_follows_as_asked() -> None:
-    assert answer(C, Repoint(PG2, PG3)) == Follow(PG2, PG3, C.record.generation)
-    assert answer(cascade(C, "pg3", "pg2"), Repoint(PG3, PG1)) == Follow(PG3, PG1, C.record.generation)
+    assert answer(C, FollowUpstream(PG2, PG3)) == Follow(PG2, PG3, C.record.generation)
+    assert answer(cascade(C, "pg3", "pg2"), FollowUpstream(PG3, PG1)) == Follow(PG3, PG1, C.record.generation)
 
 
 def test_a_host_that_only_seems_up_is_no_streaming_standby() -> None:

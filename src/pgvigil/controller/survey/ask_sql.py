@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pgvigil.config.grants import REWIND_FUNCTIONS
 from pgvigil.controller.survey.seen import ReceiverSeen, SenderSeen, Setting, SlotSeen, SqlSeen
 from pgvigil.model.units import Lsn, SqlState, SystemId, Timeline
 from pgvigil.ports.contract import NodePorts, NoReply, QueryFailed, Rejected, Row, Session, SessionEnded
@@ -20,14 +21,6 @@ SETTINGS: Final = (
     "recovery_target_timeline", "restore_command", "synchronous_commit", "synchronous_standby_names",
     "wal_keep_size", "wal_level", "wal_log_hints", "wal_receiver_timeout",
 )  # fmt: skip
-
-REWIND: Final = (
-    "pg_ls_dir(text,boolean,boolean)",
-    "pg_stat_file(text,boolean)",
-    "pg_read_binary_file(text)",
-    "pg_read_binary_file(text,bigint,bigint,boolean)",
-)
-"""What pg_rewind calls on a running source (manual: pg_rewind)."""
 
 CHANGED: Final = ("primary_conninfo", "primary_slot_name")
 """The settings that pgvigil changes on a running node."""
@@ -168,7 +161,7 @@ class _Inquiry:
         return {name: value for row in rows for name, value in json.loads(row["rights"] or "{}").items()}
 
     async def _rewind_rights(self, user: str) -> Mapping[str, bool] | None:
-        rows = await self._ask("pg_rewind's rights", _REWIND, (user, _array(REWIND)))
+        rows = await self._ask("pg_rewind's rights", _REWIND, (user, _array(REWIND_FUNCTIONS)))
         return dict(json.loads(rows[0]["rights"] or "{}")) if rows else None
 
     async def _ask(self, what: str, sql: str, params: Sequence[str | None] = ()) -> tuple[Row, ...]:

@@ -1,0 +1,92 @@
+"""Keeping an old primary from acknowledging: what proves it, what brings it about, what forbids to go on."""
+
+from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
+from pgvigil.model.record import Fenced, Phase
+from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Reach, Refusal
+from pgvigil.model.spec import WhenUnreachable
+from pgvigil.model.step import Cut, Fence, FenceByCommand, Hold, Step, StopMode
+
+
+def proof(situation: Situation) -> Fenced | None:
+    """How we know that the old primary can acknowledge nothing more; None: we do not."""
+    node = situation.primary
+    if situation.record.fenced is Fenced.COMMAND and situation.record.phase is Phase.FENCING:
+        return Fenced.COMMAND
+    if node.standby:
+        return Fenced.IN_RECOVERY
+    host = is_down(node)
+    return Fenced.STOPPED if host and host.standby_signal else None
+
+
+def may_not_promote(situation: Situation) -> Hold | None:
+    """Why nobody may be promoted beside an unfenced old primary (DESIGN §4.5).
+
+    None: it is fenced, or can be, or the risk is accepted. The policy `promote` is for a primary that is
+    gone, not for one that speaks or serves others.
+    """
+    node, spec = situation.primary, situation.spec
+    if situation.record.forced or proof(situation) or fence_steps(situation):
+        return None
+    hint = f"make sure that {node.name} is off, then: pgvigil failover {spec.name} --force"
+    if isinstance(node.sql, Refusal):
+        reason = f"{node.name} lives and there is no working shell on its host to stop it"
+        return Hold("not_fenced", reason, hint)
+    if served := _served(node):
+        reason = f"{', '.join(served)} can reach {node.name}, and it cannot be stopped from here"
+        return Hold("not_fenced", reason, hint)
+    if spec.fencing.unreachable is WhenUnreachable.WAIT:
+        reason = f"{node.name} cannot be reached to be fenced (fencing.unreachable: wait)"
+        return Hold("not_fenced", reason, hint)
+    return None
+
+
+def fence_steps(situation: Situation) -> tuple[Step, ...]:
+    """The fencing ladder (DESIGN §4): through the shell if it answers, else by the user's command.
+
+    What is hung is killed, what runs is stopped, and `standby.signal` is left behind.
+    """
+    record, node = situation.record, situation.primary
+    host = host_says(node)
+    if node.standby:
+        return ()
+    if host is None:
+        by_command = FenceByCommand(record.primary, record.generation)
+        return (by_command,) if situation.spec.fencing.command else ()
+    mode = StopMode.KILL if host.postmaster is Postmaster.FROZEN else StopMode.IMMEDIATE
+    return (Fence(record.primary, record.generation, mode),)
+
+
+def stray_fences(situation: Situation) -> tuple[Step, ...]:
+    """Primaries of the past that take writes while another is being made: stop them too."""
+    record = situation.record
+    return tuple(
+        Fence(node.name, record.generation, StopMode.IMMEDIATE)
+        for node in situation.view.primaries()
+        if node.name != record.primary and is_old(situation, node) and host_says(node)
+    )
+
+
+def is_old(situation: Situation, node: NodeView) -> bool:
+    """Whether a node out of recovery is a primary of the past: deposed, or not beyond our timeline."""
+    record, role = situation.record, node.primary
+    if role is None or not situation.is_ours(node):
+        return False
+    return role.timeline <= record.timeline or node.name in record.deposed
+
+
+def cut_steps(situation: Situation) -> tuple[Step, ...]:
+    """Every standby that could still receive from the old primary; a standby of a standby cannot."""
+    generation = situation.record.generation
+    return tuple(
+        Cut(node.name, generation)
+        for node in situation.standbys()
+        if not is_cut(node) and fed_by_standby(situation, node) in (None, situation.record.primary)
+    )
+
+
+def _served(node: NodeView) -> tuple[str, ...]:
+    """The vantage points that got through to a node since it fell silent for us."""
+    since = node.sql.since if isinstance(node.sql, NoAnswer) else None
+    if since is None:
+        return ()
+    return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach is not Reach.NO_REPLY)
