@@ -54,7 +54,7 @@ def test_a_hiccup_shorter_than_unreachable_after(guard: Guard, trio_of_servers: 
 def administrator(server: Server) -> Iterator[psycopg.Connection[Any]]:
     """A second superuser's session, for what our own login must not have."""
     server.sql("create role administrator superuser login password 'only here'")
-    login = server.conninfo(user="administrator", password="only here", dbname="postgres")  # noqa: S106
+    login = server.conninfo(user="administrator", password="only here", dbname="postgres")
     with psycopg.connect(login, autocommit=True) as session:
         yield session
 
