@@ -3,13 +3,15 @@
 Needs root, openssh-server, nftables and a PostgreSQL. Hosts are network namespaces (`tests.lab`): one
 primary, two standbys, a writer of 50 rows a second. Seconds from the fault to the first acknowledged write
 on a live primary; for a switchover the longest gap between two acknowledged writes.
+
+A run that fails ends its cluster, is told with the end of pgvigil's log, and the next begins on a new one.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +19,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psycopg
 
+from bench.outage.circumstances import Circumstances
 from bench.outage.floors import BY_HAND, FLOORS
-from bench.outage.product import SETTINGS, Product, running
 from bench.outage.table import Failed, Result, Run, as_json, as_markdown, as_text, rows
+from tests.faults.product import Product, Sections, running
 from tests.lab import Cluster, Lab, LabError, Writer, faults
 from tests.lab.lab import DEBIAN_15
 
 WITHIN_S = 90.0
+SETTINGS: Mapping[str, Sections] = {
+    "default": {},
+    "fast": {"failover": {"unreachable_after": "1s", "hung_after": "1s"}},
+}
+"""What each column sets."""
+GOES_WRONG = (LabError, psycopg.Error, OSError)
 
 
 def crash(product: Product, writer: Writer) -> float:
@@ -37,9 +46,10 @@ def host_lost(product: Product, writer: Writer) -> float:
     """The primary's host vanishes without a word; it comes back, without PostgreSQL, later."""
     old = product.cluster.primary()
     fault = faults.lose_host(old)
-    outage_s = writer.outage(fault.began, fault.done, within_s=WITHIN_S)
-    faults.revive_host(old)
-    return outage_s
+    try:
+        return writer.outage(fault.began, fault.done, within_s=WITHIN_S)
+    finally:
+        faults.revive_host(old)
 
 
 def hang(product: Product, writer: Writer) -> float:
@@ -70,29 +80,28 @@ SCENARIOS: dict[str, Callable[[Product, Writer], float]] = {
 }
 
 
-def floors(cluster: Cluster, n: int) -> Iterator[Result]:
-    """All floors, n times each."""
-    with cluster.lab.writer(cluster.nodes) as writer:
-        for name, floor in FLOORS.items():
-            for _ in range(n):
-                try:
-                    yield floor(cluster, writer)
-                except (LabError, psycopg.Error) as error:
-                    yield Failed(f"floor: {name}", BY_HAND, str(error))
-                    return
-
-
-def scenario(cluster: Cluster, name: str, settings: str, n: int) -> Iterator[Result]:
-    """One scenario n times on one cluster, which pgvigil itself makes whole in between."""
+def floor(cluster: Cluster, n: int, *, name: str) -> Iterator[Result]:
+    """One floor, up to n times on one cluster."""
     try:
-        with running(cluster, settings) as product, cluster.lab.writer(cluster.nodes) as writer:
+        with cluster.lab.writer(cluster.nodes) as writer:
             for _ in range(n):
-                yield one_round(product, writer, name)
-    except (LabError, psycopg.Error) as error:
-        yield Failed(name, settings, str(error))
+                yield FLOORS[name](cluster, writer)
+    except GOES_WRONG as error:
+        yield Failed(f"floor: {name}", BY_HAND, str(error))
 
 
-def one_round(product: Product, writer: Writer, name: str) -> Run:
+def scenario(cluster: Cluster, n: int, *, name: str, settings: str) -> Iterator[Result]:
+    """One scenario up to n times on one cluster, which pgvigil itself makes whole in between."""
+    product = Product(cluster, SETTINGS[settings])
+    try:
+        with running(product), cluster.lab.writer(cluster.nodes) as writer:
+            for _ in range(n):
+                yield one_round(product, writer, name, settings)
+    except GOES_WRONG as error:
+        yield Failed(name, settings, product.explain(error))
+
+
+def one_round(product: Product, writer: Writer, name: str, settings: str) -> Run:
     """One fault, its outage, and the way back to health. Raises LabError."""
     time.sleep(0.5)
     began = time.monotonic()
@@ -101,29 +110,40 @@ def one_round(product: Product, writer: Writer, name: str) -> Run:
     healthy_s = time.monotonic() - began
     with product.cluster.lab.connect(product.cluster.primary()) as connection:
         lost = len(writer.newly_lost(connection))
-    return Run(name, product.settings, outage_s, lost, {"first write": outage_s, "all stream": healthy_s})
+    return Run(name, settings, outage_s, lost, {"first write": outage_s, "all stream": healthy_s})
+
+
+Kind = Callable[[Cluster, int], Iterator[Result]]
+
+
+def kinds(wanted: argparse.Namespace) -> Iterator[Kind]:
+    """Everything asked for."""
+    if "floors" in wanted.only:
+        for name in FLOORS:
+            yield partial(floor, name=name)
+    for name in SCENARIOS:
+        for settings in wanted.settings if name in wanted.only else ():
+            yield partial(scenario, name=name, settings=settings)
 
 
 def measure(wanted: argparse.Namespace) -> Iterator[Result]:
-    """Everything asked for; each kind of run gets a fresh cluster, so that none inherits another's harm."""
-    if "floors" in wanted.only:
-        yield from on_fresh_cluster(wanted, partial(floors, n=wanted.n))
-    for name in SCENARIOS:
-        for settings in wanted.settings if name in wanted.only else ():
-            runs = partial(scenario, name=name, settings=settings, n=wanted.n)
-            yield from on_fresh_cluster(wanted, runs)
+    """Each kind n times, on a cluster of its own that no other has harmed; on a new one after a failure."""
+    for kind in kinds(wanted):
+        left = wanted.n
+        while left > 0:
+            for result in on_fresh_cluster(wanted.bin_dir, kind, left):
+                left -= 1
+                print(result, file=sys.stderr, flush=True)
+                yield result
 
 
-def on_fresh_cluster(
-    wanted: argparse.Namespace, runs: Callable[[Cluster], Iterator[Result]]
-) -> Iterator[Result]:
-    with Lab(wanted.bin_dir) as lab:
+def on_fresh_cluster(bin_dir: Path, kind: Kind, n: int) -> Iterator[Result]:
+    """Raises LabError when not even a cluster can be made."""
+    with Lab(bin_dir) as lab:
         cluster = lab.cluster(3)
         with lab.connect(cluster.primary()) as connection:
             Writer.create_table(connection, "app")
-        for result in runs(cluster):
-            print(result, file=sys.stderr, flush=True)
-            yield result
+        yield from kind(cluster, n)
 
 
 def main() -> int:
@@ -136,15 +156,18 @@ def main() -> int:
     words.add_argument("--bin-dir", type=Path, default=DEBIAN_15, help="PostgreSQL's programs")
     shape = words.add_mutually_exclusive_group()
     shape.add_argument("--json", dest="shape", action="store_const", const=as_json, default=as_text)
-    shape.add_argument("--markdown", dest="shape", action="store_const", const=as_markdown)
-    wanted = words.parse_args()
-    before = os.getloadavg()[0]
-    table = rows(measure(wanted))
-    print(wanted.shape(table))
-    # Floors double on a busy machine: a table is worth little without this line.
-    print(
-        f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after", file=sys.stderr
+    shape.add_argument(
+        "--markdown",
+        dest="shape",
+        action="store_const",
+        const=as_markdown,
+        help="for docs/measured.md, with command, machine, versions and date",
     )
+    wanted = words.parse_args()
+    around = Circumstances.now(sys.argv[1:], wanted.bin_dir)
+    table = rows(measure(wanted))
+    around.load_after = os.getloadavg()[0]
+    print(wanted.shape(table, around))
     return 1 if any(row.failed for row in table) else 0
 
 

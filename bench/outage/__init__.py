@@ -1,1 +1,1 @@
-"""What `bench/failover.py` is made of: floors by hand, pgvigil's runs, and the table."""
+"""What `bench/failover.py` is made of: floors by hand, the table, and its circumstances."""

@@ -1,9 +1,11 @@
-"""Measured runs and how they are shown: median [min-max] and number, as text, Markdown or JSON."""
+"""Measured runs and how they are shown: min, median, max and number, as text, Markdown or JSON."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
+
+from bench.outage.circumstances import Circumstances
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +73,34 @@ def rows(results: Iterable[Result]) -> tuple[Row, ...]:
     )
 
 
-def as_text(table: Iterable[Row]) -> str:
-    """Columns padded with spaces."""
-    lines = [HEAD, *(row.cells() for row in table)]
+def as_text(table: Iterable[Row], around: Circumstances) -> str:
+    """Columns padded with spaces, then what failed."""
+    kept = tuple(table)
+    lines = [HEAD, *(row.cells() for row in kept)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+    told = ["  ".join(line).rstrip() for line in padded]
+    failed = [f"\nFAILED {fail.what} ({fail.settings}): {fail.reason}" for fail in _failed(kept)]
+    return "\n".join([*told, "", *around.lines(), *failed])
 
 
-def as_markdown(table: Iterable[Row]) -> str:
-    """A Markdown table."""
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in table)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def as_markdown(table: Iterable[Row], around: Circumstances) -> str:
+    """A Markdown table with its circumstances, then what failed."""
+    kept = tuple(table)
+    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in kept)]
+    told = [f"- {line}" for line in around.lines()]
+    failed = [
+        f"\nFailed: {fail.what} ({fail.settings})\n\n```\n{fail.reason.strip()}\n```"
+        for fail in _failed(kept)
+    ]
+    return "\n".join([*told, "", *(f"| {' | '.join(line)} |" for line in lines), *failed])
 
 
-def as_json(table: Iterable[Row]) -> str:
-    """Every run with its parts, and the reason of every failed one."""
-    return json.dumps([asdict(row) for row in table], indent=1)
+def as_json(table: Iterable[Row], around: Circumstances) -> str:
+    """Every run with its parts, the reason of every failed one, and the circumstances."""
+    body = {"circumstances": asdict(around), "rows": [asdict(row) for row in table]}
+    return json.dumps(body, indent=1, default=str)
+
+
+def _failed(table: Iterable[Row]) -> tuple[Failed, ...]:
+    return tuple(fail for row in table for fail in row.failed)

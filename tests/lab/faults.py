@@ -95,10 +95,13 @@ def lose_host(host: LabHost) -> Fault:
     return fault
 
 
-def revive_host(host: LabHost, *, start_postgres: bool = False) -> Fault:
-    """Power is back: network, init, sshd, and PostgreSQL if its service would start it."""
+def revive_host(host: LabHost, *, start_postgres: bool = False, connected: bool = True) -> Fault:
+    """Power is back: network, init, sshd, and PostgreSQL if its service would start it.
+
+    Not `connected`: its link is still down, see `link_up`.
+    """
     with _timed() as fault:
-        host.boot()
+        host.boot(connected=connected)
         if start_postgres:
             host.start()
     return fault

@@ -74,9 +74,12 @@ Subsystem sftp internal-sftp
 """
         (self.lab_dir / f"{self.name}.sshd").write_text(config)
 
-    def boot(self) -> None:
-        """Plug the cable in and start init; sshd listens on return. PostgreSQL is not started."""
-        self.network.plug(self.number)
+    def boot(self, *, connected: bool = True) -> None:
+        """Plug the cable in and start init; sshd listens on return. PostgreSQL is not started.
+
+        Not `connected`: the host comes up alone, and nobody hears of it before its link is up.
+        """
+        self.network.plug(self.number, connected=connected)
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts"]
         init = [
             sys.executable,

@@ -99,14 +99,14 @@ class Network:
         """The address of host `number`."""
         return f"{self.subnet}.{10 + number}"
 
-    def plug(self, number: int) -> None:
+    def plug(self, number: int, *, connected: bool = True) -> None:
         """Make the host's namespace and its cable. The hardware address stays the same over its lives."""
         name = self.name(number)
         sh(["ip", "netns", "add", name])
         cable = (
             f"link add v{number} type veth peer name eth0 netns {name}\n"
             f"link set v{number} master br0\n"
-            f"link set v{number} up\n"
+            f"link set v{number} {'up' if connected else 'down'}\n"
         )
         sh(["ip", "-n", self.controller, "-batch", "-"], stdin=cable)
         host = (
