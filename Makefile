@@ -1,7 +1,7 @@
 # `make` alone prints this help. Everything works from a fresh clone with Python >= 3.11 and make.
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
-.PHONY: help setup majors demo test test-faults fix lint lint-style lint-format lint-types lint-imports lint-house \
+.PHONY: help setup majors demo test test-majors test-faults fix lint lint-style lint-format lint-types lint-imports lint-house \
 	 bench bench-failover lock clean
 BIN := .venv/bin
 ARGS ?=
@@ -19,7 +19,11 @@ demo: setup  ## Show a failover on this machine, with real servers and a writer.
 	$(BIN)/pgvigil demo $(ARGS)
 
 test: majors  ## Run all tests that need no root.
-	$(BIN)/pytest -m "not faults" $(ARGS)
+	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal $(ARGS)
+
+test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18.
+	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 2 --dist worksteal tests/postgres/test_failover.py \
+	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
 	$(BIN)/pytest -m faults $(ARGS)
