@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,14 @@ def test_without_any_fence_the_policy_wait_holds_until_a_human_forces(
         assert "--force" in guard.status()["decision"]["hint"]
         outcome = guard.order(Failover(force=True), within_s=15)
         assert guard.primary() in ("pg2", "pg3"), outcome
+
+
+def test_a_fence_command_that_fails_too_long_leaves_the_policy_to_decide(
+    spec: ClusterSpec, trio_of_servers: Trio
+) -> None:
+    fencing = Fencing(WhenUnreachable.PROMOTE, "exit 1", timedelta(seconds=2))
+    with guarding(replace(spec, fencing=fencing)) as guard:
+        guard.await_health()
+        trio_of_servers[0].kill_all()
+        guard.await_primary(other_than="pg1")
+        assert "fencebycommand_failed" in guard.kinds()

@@ -51,7 +51,7 @@ def fence_steps(situation: Situation) -> tuple[Step, ...]:
         return ()
     if host is None:
         by_command = FenceByCommand(record.primary, record.generation)
-        return (by_command,) if situation.spec.fencing.command else ()
+        return (by_command,) if _may_try_command(situation) else ()
     mode = StopMode.KILL if host.postmaster is Postmaster.FROZEN else StopMode.IMMEDIATE
     return (Fence(record.primary, record.generation, mode),)
 
@@ -90,3 +90,10 @@ def _served(node: NodeView) -> tuple[str, ...]:
     if since is None:
         return ()
     return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach is not Reach.NO_REPLY)
+
+
+def _may_try_command(situation: Situation) -> bool:
+    """A fence command that has not succeeded within its time counts as none, and the policy decides."""
+    record, fencing = situation.record, situation.spec.fencing
+    tried_s = situation.phase_age_s() if record.phase is Phase.FENCING else 0.0
+    return bool(fencing.command) and not record.forced and tried_s <= fencing.command_timeout.total_seconds()
