@@ -112,11 +112,11 @@ class Product:
         return found[0]
 
     def await_finding(self, problem: str, within_s: float = 30) -> dict[str, Any]:
-        """That finding, once it is there. Raises LabError."""
+        """That finding, once it waits for nothing any more. Raises LabError."""
         seen: list[dict[str, Any]] = []
 
         def there() -> bool:
-            if finding := self.found(problem):
+            if (finding := self.found(problem)) and finding["urgency"] != "waiting":
                 seen.append(finding)
             return bool(seen)
 

@@ -1,5 +1,7 @@
 """What looks like a failure and is none: nobody is promoted, and people are told (SAFETY §2, §8)."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,13 +94,8 @@ def test_a_crash_while_the_controller_is_cut_off_is_seen_to_afterwards(trio: Clu
 
 def freeze_sshd(host: LabHost) -> None:
     for process in host.processes():
-        if process.name == "sshd":
-            host.run("kill", "-STOP", *_inner_pids(host), user="root")
-            return
-
-
-def _inner_pids(host: LabHost) -> list[str]:
-    return host.run("pgrep", "sshd", user="root").split()
+        if process.name.startswith("sshd"):
+            os.kill(process.pid, signal.SIGSTOP)
 
 
 def test_ssh_that_hangs_while_the_server_serves(trio: Cluster) -> None:
@@ -131,6 +128,6 @@ def test_a_killed_backend_makes_the_server_restart_itself(trio: Cluster) -> None
 def test_a_stop_that_is_over_within_its_grace(trio: Cluster) -> None:
     with trial(trio) as run:
         faults.stop_clean(run.first)
-        run.product.await_finding("primary_restarting")
+        run.product.wait_for(lambda: bool(run.product.found("primary_restarting")), "the stop is seen")
         faults.start(run.first)
         run.nothing_happened()

@@ -43,5 +43,6 @@ def test_a_standby_lost_with_the_primary(trio: Cluster) -> None:
         faults.kill_postgres(gone)
         faults.kill_postgres(run.first)
         assert run.await_failover() is left
+        run.product.wait_for(lambda: bool(run.cluster.streaming(left)), "the old primary is back")
         faults.start(gone)
         run.ends(left, generation=2)
