@@ -226,7 +226,7 @@ class _Timeline:
 
     def tell(self, at_s: float, word: str, style: str, text: str, evidence: str = "") -> None:
         """One line."""
-        line = Text.assemble((f"{at_s * 1000:8.0f} ms  ", DIM), (f"{word:<10}", style), text)
+        line = Text.assemble((f"{at_s * 1000:8.0f} ms  ", DIM), (f"{word:<11}", style), text)
         if evidence:
             line.append(f"  ({evidence})", style=DIM)
         self._stage.console.print(line)

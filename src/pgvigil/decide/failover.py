@@ -26,6 +26,8 @@ from pgvigil.model.units import Lsn, NodeName
 
 CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
+FORCED_FENCE_S: Final = 60.0
+"""With --force an old primary that cannot be stopped is left alone after this long: a human answers for it."""
 RESTART_WITHIN_S: Final = 60.0
 """How long a primary may take to come back in place while a fit standby waits (S2-10)."""
 SUDDEN: Final = (Problem.PRIMARY_CRASHED, Problem.PRIMARY_HUNG, Problem.PRIMARY_LOST)
@@ -109,7 +111,8 @@ def fencing(situation: Situation) -> Decision:
         at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
         return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
     fenced = proof(situation)
-    fences, cuts = () if fenced else fence_steps(situation), cut_steps(situation)
+    given_up = record.forced and situation.phase_age_s() >= FORCED_FENCE_S
+    fences, cuts = () if fenced or given_up else fence_steps(situation), cut_steps(situation)
     if fences or (cuts and situation.phase_age_s() < CUT_WITHIN_S):
         return Act("fence", f"fence {record.primary}", None, (Stage((*fences, *cuts), must=False),))
     if wait := may_not_promote(situation):

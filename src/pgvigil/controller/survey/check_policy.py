@@ -23,9 +23,18 @@ def policy(seen: ClusterSeen) -> Iterator[CheckItem]:
 def _fencing(seen: ClusterSeen) -> Iterator[CheckItem]:
     """DESIGN, I2: without quorum, an old primary that nobody reaches may still be written to."""
     spec = seen.spec
-    if spec.protection is not Protection.ASYNC or spec.fencing.command:
+    if spec.protection is not Protection.ASYNC or not spec.failover.automatic:
         return
-    if spec.fencing.unreachable is WhenUnreachable.PROMOTE and spec.failover.automatic:
+    if spec.fencing.unreachable is WhenUnreachable.WAIT:
+        return
+    if spec.fencing.command:
+        yield advice(
+            spec.name,
+            "when fencing.command fails, a standby is promoted all the same: clients on the old primary's "
+            "side could still write there, and those writes are lost",
+            "fencing: {unreachable: wait}  beside the command, for a human",
+        )
+    else:
         yield warning(
             spec.name,
             "when the primary's host is cut off, a standby is promoted although the old primary cannot be "

@@ -126,7 +126,7 @@ def _pending(place: str, sql: SqlSeen) -> Iterator[CheckItem]:
     names = sorted(name for name, setting in sql.settings.items() if setting.pending)
     if names:
         what = f"changed in a file, but not in force before a restart: {', '.join(names)}"
-        yield advice(place, what, "restart it when it suits you: pgvigil restart")
+        yield advice(place, what, "restart it when it suits you; pgvigil pause before, pgvigil resume after")
 
 
 def _unequal(seen: ClusterSeen) -> Iterator[CheckItem]:
