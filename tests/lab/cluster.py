@@ -186,6 +186,8 @@ create role pgvigil superuser login password '{words["pgvigil"]}';
 create role replicator replication login password '{words["replicator"]}';
 create role app login password '{words["app"]}';
 grant create, usage on schema public to app;
+grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), \
+pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to replicator;
 """
     psql = [str(primary.bin_dir / "psql"), "-X", "-q", "-h", "/run/postgresql", "-d", "postgres"]
     for line in filter(None, script.splitlines()):
