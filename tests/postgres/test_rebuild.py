@@ -544,6 +544,7 @@ def test_a_swap_that_was_half_done_is_finished(yard: Yard, pair: tuple[Server, S
     yard.servers.account.run("cp", "-a", pg2.data_dir, old, home=yard.servers.home)
     yard.servers.account.write(pg2.data_dir / MARKER, f"clone\nold={old}\n")
     pg2.data_dir.rename(yard.servers.home / "pg2.pgvigil-new")
+    yard.servers.account.write(yard.servers.home / "pg2.pgvigil-made", "")
     assert yard.rebuild(pg2, pg1)["method"] == "start"
     assert_back(yard, pg2, pg1)
 

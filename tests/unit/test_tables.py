@@ -11,6 +11,7 @@ from pgvigil.model.diagnosis import Problem
 from pgvigil.model.record import TRANSITIONS, Phase, phase_diagram
 from pgvigil.model.step import (
     Checkpoint,
+    ClearSignal,
     Cut,
     DropSlots,
     Fence,
@@ -41,6 +42,7 @@ BESIDE_THE_PRIMARY = {
 A, G = NodeName("pg1"), Generation(3)
 STEPS: tuple[Step, ...] = (
     Fence(A, G, StopMode.IMMEDIATE),
+    ClearSignal(A, G),
     FenceByCommand(NodeName("pg1"), Generation(2)),
     Cut(A, G),
     Rescue(A, NodeName("pg2"), Timeline(1), G),

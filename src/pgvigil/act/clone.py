@@ -73,7 +73,7 @@ async def clone(site: Site, *, stamp: str) -> Cloned:
     was and everything made here removed. Cancelled, the next attempt removes it.
     """
     await _swappable(site)
-    await _remove_leftovers(site)
+    await remove_leftovers(site)
     plan = await _plan(site, stamp)
     word = (await site.place.look()).marker
     if not site.empty:
@@ -85,7 +85,7 @@ async def clone(site: Site, *, stamp: str) -> Cloned:
         await _furnish(site, slot, stamp)
         await _still_wanted(site)
     except StepFailed:
-        await _remove_leftovers(site)
+        await remove_leftovers(site)
         await drop_own_slot(site, slot)
         if not site.empty:
             await (mark(site.place, word, old=site.replaced) if word else unmark(site.place))
@@ -111,7 +111,7 @@ async def _swappable(site: Site) -> None:
         )
 
 
-async def _remove_leftovers(site: Site) -> None:
+async def remove_leftovers(site: Site) -> None:
     """What an attempt that did not come to its swap has made, here and elsewhere."""
     data = quoted(site.place.data_dir)
     listed = await site.place.must(

@@ -6,7 +6,7 @@ from pgvigil.act import service
 from pgvigil.act.bench import Bench, Confirmed, Place
 from pgvigil.errors import StepFailed, Unreachable, WorldChanged
 from pgvigil.model.sighting import Postmaster
-from pgvigil.model.step import Fence, FenceByCommand, Stop, StopMode
+from pgvigil.model.step import ClearSignal, Fence, FenceByCommand, Stop, StopMode
 from pgvigil.ports.host import quoted
 
 NOT_BY_US_S: Final = 24 * 3600.0
@@ -52,6 +52,21 @@ async def fence_by_command(confirmed: Confirmed[FenceByCommand], bench: Bench) -
     if output.status:
         detail = output.complaint or f"exit status {output.status}"
         raise StepFailed(f"the fence command did not fence {step.node}", detail=detail)
+    return {}
+
+
+async def confirm_clear(step: ClearSignal, bench: Bench) -> None:
+    """It serves as primary. Raises WorldChanged."""
+    bench.still(step.generation)
+    if await bench.in_recovery(step.node):
+        raise WorldChanged(f"{step.node} is in recovery")
+
+
+async def clear_signal(confirmed: Confirmed[ClearSignal], bench: Bench) -> dict[str, str]:
+    """Remove the file, so that the primary's next restart finds a primary. Idempotent."""
+    place = bench.place(confirmed.step.node)
+    line = f"rm -f {quoted(place.data_dir)}/standby.signal"
+    await place.must(line, "removing standby.signal", within_s=3.0)
     return {}
 
 

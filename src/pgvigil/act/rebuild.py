@@ -10,7 +10,7 @@ from typing import Final
 
 from pgvigil.act import divergence, service
 from pgvigil.act.bench import Bench, Confirmed
-from pgvigil.act.clone import CloneFailed, clone
+from pgvigil.act.clone import CloneFailed, clone, remove_leftovers
 from pgvigil.act.fence import signal_line
 from pgvigil.act.rewind import RewindFailed, rewind
 from pgvigil.act.settings import upstream_settings, write
@@ -289,6 +289,7 @@ async def _tidy(site: Site, aside: tuple[str, ...]) -> str:
         elsewhere = [path for old in mine for path in await _replaced_elsewhere(site, old)]
         paths = " ".join(map(quoted, (*elsewhere, *mine)))
         lines.append(f"{{ setsid rm -rf {paths} || rm -rf {paths}; }} </dev/null >/dev/null 2>&1 &")
+    await remove_leftovers(site)  # of a clone that was cut short right behind its swap
     await site.place.must("\n".join(lines) + "\n:", "tidying up", within_s=30.0)
     return ", ".join(mine) if site.bench.spec.keep_old_data else ""
 

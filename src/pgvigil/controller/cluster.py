@@ -147,7 +147,11 @@ class ClusterController:
         idle = situation.record.phase is Phase.STABLE and not self._pending_change()
         if self._mode is Mode.ORDERS and idle:
             return Plan(Rest())
-        return decide.decide(situation)
+        plan = decide.decide(situation)
+        if isinstance(plan.decision, Rest) and situation.record != self.record:
+            act = Act("learnt", "where the nodes keep their data and programs", situation.record)
+            return replace(plan, decision=act)
+        return plan
 
     async def _carry_out(self, plan: Plan) -> None:
         assert self.record is not None

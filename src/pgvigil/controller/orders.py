@@ -8,7 +8,7 @@ from pgvigil.controller.operations import Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import Command, Failover, PromoteNode, Refused, Switchover
 from pgvigil.model.record import ClusterRecord, Phase
-from pgvigil.model.sighting import ClusterView
+from pgvigil.model.sighting import ClusterView, NodeView, Unseen
 from pgvigil.model.step import Act, Step, sentence
 from pgvigil.model.units import NodeName
 
@@ -66,7 +66,7 @@ def follow_up(order: Order, record: ClusterRecord, view: ClusterView) -> None:
     """Look whether a change of primary that was ordered is finished, and give its outcome then."""
     if order.outcome.done() or order.before is None or record.phase is not Phase.STABLE:
         return
-    primary = view.node(record.primary)
+    primary = view.nodes.get(record.primary, NodeView(record.primary, Unseen(record.primary)))
     if record.primary == order.before:
         if primary.primary:
             order.finish(

@@ -64,7 +64,7 @@ def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str
         return f"it is on timeline {role.timeline}, the cluster on {record.timeline}"
     if node.answer.facts.settings.get("recovery_min_apply_delay", "0") not in ("0", "0ms", ""):
         return "it replays with a delay (recovery_min_apply_delay)"
-    behind = _known_end(situation, role.timeline) - role.furthest
+    behind = known_end(situation, role.timeline) - role.furthest
     if not any_lag and behind > _lag_allowed(situation):
         return f"it is {behind} bytes behind, more than max_lag"
     return ""
@@ -90,7 +90,7 @@ def _lag_allowed(situation: Situation) -> int:
     return policy.max_lag_bytes
 
 
-def _known_end(situation: Situation, timeline: Timeline) -> int:
+def known_end(situation: Situation, timeline: Timeline) -> int:
     """The furthest position known on that timeline: the primary's last one, or any standby's.
 
     Positions on different timelines cannot be compared.

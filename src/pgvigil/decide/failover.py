@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pgvigil.decide.election import Election, elect
+from pgvigil.decide.election import Election, elect, known_end
 from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
 from pgvigil.decide.situation import Situation, fed_by_standby, is_down
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
@@ -27,7 +27,7 @@ from pgvigil.model.units import Lsn, NodeName
 CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
 FORCED_FENCE_S: Final = 60.0
-"""With --force an old primary that cannot be stopped is left alone after this long: a human answers for it."""
+"""With --force an old primary that cannot be stopped is left alone after this long: a human answers."""
 RESTART_WITHIN_S: Final = 60.0
 """How long a primary may take to come back in place while a fit standby waits (S2-10)."""
 SUDDEN: Final = (Problem.PRIMARY_CRASHED, Problem.PRIMARY_HUNG, Problem.PRIMARY_LOST)
@@ -228,7 +228,8 @@ def promotion_stages(
 
     `complete`: the candidate has everything already (switchover). A standby pointed at a node that is
     being promoted streams the rest of the old timeline and follows to the new one; so does a standby of
-    a standby, which stays where it is.
+    a standby, which stays where it is. A candidate that is further behind than `max_lag` was only chosen
+    for the rescue's sake: without it there is no promotion, unless an operator forces it.
     """
     record = situation.record
     rescues: list[Step] = [
@@ -244,7 +245,8 @@ def promotion_stages(
         and fed_by_standby(situation, node) in (None, chosen)
     )
     promote = Promote(chosen, record.generation, at_least, record.timeline)
-    before = (Stage(tuple(rescues), must=False),) if rescues else ()
+    lacking = known_end(situation, record.timeline) - at_least > situation.spec.failover.max_lag_bytes
+    before = (Stage(tuple(rescues), must=lacking and not record.forced),) if rescues else ()
     after = (Stage(follows, must=False),) if follows else ()
     return (*before, Stage((promote,)), *after)
 

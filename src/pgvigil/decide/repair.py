@@ -10,7 +10,18 @@ from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.sighting import HostAnswer, NodeView
 from pgvigil.model.spec import slot_name
-from pgvigil.model.step import Act, DropSlots, Fence, Follow, Rebuild, RebuildMethod, Stage, Step, StopMode
+from pgvigil.model.step import (
+    Act,
+    ClearSignal,
+    DropSlots,
+    Fence,
+    Follow,
+    Rebuild,
+    RebuildMethod,
+    Stage,
+    Step,
+    StopMode,
+)
 from pgvigil.model.units import NodeName
 
 PATIENCE_S: Final = 60.0
@@ -98,6 +109,8 @@ def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Ref
 def _repair(situation: Situation, node: NodeView) -> Step | None:
     record = situation.record
     if node.name == record.primary:
+        if node.host_answer and node.host_answer.standby_signal:
+            return ClearSignal(node.name, record.generation)
         return _tidy(situation, node, {slot_name(node.name)})
     if not situation.is_ours(node) or node.primary:
         return None

@@ -2,7 +2,7 @@
 
 from pgvigil.judge.case import Case
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
-from pgvigil.model.sighting import HostAnswer, NoAnswer, NodeView, Refusal, Silence, Unseen
+from pgvigil.model.sighting import NoAnswer, Refusal
 
 LATE_S = 0.5
 """A loop that ran this late has counted its own slowness as somebody's silence."""
@@ -23,27 +23,14 @@ def controller_isolated(case: Case) -> Finding | None:
         if references.at < since:
             text = "our reference targets have not been asked since the silence began"
             return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.WAITING)
-        if references.reached * 2 > references.asked:
+        if references.sound:
             return None
         text = f"only {references.reached} of our {references.asked} reference targets answer"
         return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.TELL)
-    if any(_speaks(node) for node in case.view.nodes.values()):
+    if any(node.speaks for node in case.view.nodes.values()):
         return None
     text = "no node and no host answers; no reference target is configured to tell why"
     return Finding(Problem.CONTROLLER_ISOLATED, None, (text,), Urgency.TELL)
-
-
-def _speaks(node: NodeView) -> bool:
-    """Whether anything came from that node or its host lately: a refusal is a sign of life too."""
-    match node.sql:
-        case NoAnswer(silence=Silence.REFUSED | Silence.CLOSED | Silence.MUTE):
-            return True
-        case NoAnswer(since=since):
-            return isinstance(node.host, HostAnswer) and node.host.at >= since
-        case Unseen():
-            return False
-        case _:
-            return True
 
 
 def controller_late(case: Case) -> Finding | None:

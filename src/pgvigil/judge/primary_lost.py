@@ -13,7 +13,7 @@ def primary_lost(case: Case) -> Finding | None:
 
     At least one other vantage point must have tried since the silence began, and none may have got
     through (SAFETY §2, rows 6 and 8). It rests on silence alone: where our own network or loop is in
-    doubt, nothing is concluded.
+    doubt, nothing is concluded, and the silence counts only from when that doubt ended.
     """
     primary, sql, since = case.primary, case.primary.sql, case.silent_since()
     if case.distrusted or since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
@@ -24,7 +24,7 @@ def primary_lost(case: Case) -> Finding | None:
     wait = timings.unreachable_after
     if sql.silence is Silence.MUTE:
         wait = max(wait, timings.hung_after)
-    due = Instant(since + wait.total_seconds())
+    due = Instant(max(since, case.view.sound_since) + wait.total_seconds())
     confirmed, contradicted = _vantage_points(case, since)
     if contradicted:
         return None

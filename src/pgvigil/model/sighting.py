@@ -288,6 +288,19 @@ class NodeView:
         return self.answer.role if self.answer and isinstance(self.answer.role, Standby) else None
 
     @property
+    def speaks(self) -> bool:
+        """Whether anything came from this node or its host lately: a refusal is a sign of life too."""
+        match self.sql:
+            case NoAnswer(silence=Silence.REFUSED | Silence.CLOSED | Silence.MUTE):
+                return True
+            case NoAnswer(since=since):
+                return isinstance(self.host, HostAnswer) and self.host.at >= since
+            case Unseen():
+                return False
+            case Answer() | Refusal():
+                return True
+
+    @property
     def host_answer(self) -> HostAnswer | None:
         """What the host's shell said, if its newest look is an answer."""
         return self.host if isinstance(self.host, HostAnswer) else None
@@ -301,6 +314,11 @@ class References:
     asked: int = 0
     reached: int = 0
 
+    @property
+    def sound(self) -> bool:
+        """Whether most of them answered; also when there are none."""
+        return not self.asked or self.reached * 2 > self.asked
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
@@ -311,6 +329,9 @@ class ClusterView:
     references: References
     late_s: float = 0.0
     """How late the controller's own loop ran lately: it distrusts itself before it accuses others."""
+    sound_since: Instant = Instant(0.0)
+    """Since when our own network has been in order without a break, as far as we can tell: somebody
+    answers, and most reference targets do. Silence of before proves nothing."""
 
     def node(self, name: NodeName) -> NodeView:
         """The view of that node. Raises KeyError."""

@@ -128,6 +128,14 @@ class DropSlots:
     generation: Generation
 
 
+@dataclass(frozen=True, slots=True)
+class ClearSignal:
+    """Take away a `standby.signal` that a given-up fencing left with the serving primary."""
+
+    node: NodeName
+    generation: Generation
+
+
 Step = (
     Fence
     | FenceByCommand
@@ -140,6 +148,7 @@ Step = (
     | StartPrimary
     | Rebuild
     | DropSlots
+    | ClearSignal
 )
 
 
@@ -175,6 +184,8 @@ def sentence(step: Step) -> str:
             return f"make {node} a standby of {upstream} ({method})"
         case DropSlots(node, slots):
             return f"drop unused slots on {node}: {', '.join(slots)}"
+        case ClearSignal(node):
+            return f"take a leftover standby.signal away from {node}, which is the primary"
         case _:
             assert_never(step)
 

@@ -202,7 +202,8 @@ class SqlWatch:
 
     def _publish_refusal(self, sqlstate: SqlState, message: str) -> None:
         look, now = self.look, self._clock.now()
-        since = look.since if isinstance(look, NoAnswer | Refusal) else now
+        same = isinstance(look, NoAnswer) or (isinstance(look, Refusal) and look.sqlstate == sqlstate)
+        since = look.since if same and isinstance(look, NoAnswer | Refusal) else now
         self._publish(Refusal(self._ports.spec.name, now, since, sqlstate, message))
 
     def _publish(self, look: SqlLook) -> None:

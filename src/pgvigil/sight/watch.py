@@ -58,6 +58,7 @@ class ClusterWatch:
         self._references = References(Instant(0.0))
         self._alarm = asyncio.Event()
         self._late: list[tuple[Instant, float]] = []
+        self._sound_since = Instant(0.0)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -74,7 +75,10 @@ class ClusterWatch:
         """The newest looks at all nodes, side by side."""
         now = self._clock.now()
         late = max((late for at, late in self._late if now - at < LATE_MEMORY_S), default=0.0)
-        return ClusterView(now, {name: self._node_view(name) for name in self._nodes}, self._references, late)
+        nodes = {name: self._node_view(name) for name in self._nodes}
+        if not self._references.sound or not any(node.speaks for node in nodes.values()):
+            self._sound_since = now
+        return ClusterView(now, nodes, self._references, late, self._sound_since)
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over."""
@@ -153,7 +157,7 @@ class ClusterWatch:
 
     def _note_receiver(self, look: Answer) -> None:
         match look.role:
-            case Standby(receiver=None):
+            case Standby(receiver=receiver) if receiver is None or receiver.status != "streaming":
                 self._receiver_lost.setdefault(look.node, look.at)
             case _:
                 self._receiver_lost.pop(look.node, None)
