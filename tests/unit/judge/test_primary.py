@@ -357,6 +357,13 @@ def test_without_references_anybody_who_speaks_proves_our_network() -> None:
     assert not judged(silent(alone, "pg3", Silence.REFUSED)).find(Problem.CONTROLLER_ISOLATED)
 
 
+def test_silence_counts_only_from_when_our_own_network_is_sound_again() -> None:
+    cluster = witnessed(lost(C, for_s=60), "pg1", Reach.NO_REPLY, ["pg2"])
+    healed = replace(cluster, view=replace(cluster.view, sound_since=Instant(cluster.view.at - 1)))
+    assert explained(cluster) == "primary_lost now"
+    assert explained(healed) == "primary_lost waiting"
+
+
 def test_a_late_loop_accuses_nobody_of_silence() -> None:
     cluster = running_late(witnessed(lost(C), "pg1", Reach.NO_REPLY, ["pg2"]), 0.6)
     assert judged(cluster).find(Problem.CONTROLLER_LATE)
