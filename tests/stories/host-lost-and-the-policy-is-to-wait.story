@@ -24,5 +24,5 @@ pg2, pg3: cut
 >> standby_detached pg3 (now): it is not pointed at any upstream
 >> act promote: promote pg3: it is the furthest (0/5000148)
 >>     record: generation 2, promoting, primary pg3
->>     1. promote pg3 as generation 2, not behind 0/5000148
->>     2. point pg2 at pg3
+>>     1. point pg2 at pg3
+>>     2. promote pg3 as generation 2, not behind 0/5000148

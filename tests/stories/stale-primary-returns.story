@@ -16,8 +16,8 @@ pg2, pg3: cut
 >> standby_detached pg3 (now): it is not pointed at any upstream
 >> act promote: promote pg2: it is the furthest (0/5000148)
 >>     record: generation 2, promoting, primary pg2
->>     1. promote pg2 as generation 2, not behind 0/5000148
->>     2. point pg3 at pg2
+>>     1. point pg3 at pg2
+>>     2. promote pg2 as generation 2, not behind 0/5000148
 carry out
 pg2: takes writes on timeline 2
 pg3: streams from pg2

@@ -28,3 +28,5 @@ pg1: takes writes on timeline 1
 >> standby_detached pg2 (waiting in 2.7 s): it has not streamed for 3 s
 >> standby_detached pg3 (waiting in 2.7 s): it has not streamed for 3 s
 >> rest
+>> beside: have pg2 try its upstream again at once
+>> beside: have pg3 try its upstream again at once

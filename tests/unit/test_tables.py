@@ -17,6 +17,7 @@ from pgvigil.model.step import (
     Fence,
     FenceByCommand,
     Follow,
+    Nudge,
     Promote,
     Rebuild,
     RebuildMethod,
@@ -43,6 +44,7 @@ A, G = NodeName("pg1"), Generation(3)
 STEPS: tuple[Step, ...] = (
     Fence(A, G, StopMode.IMMEDIATE),
     ClearSignal(A, G),
+    Nudge(A, G),
     FenceByCommand(NodeName("pg1"), Generation(2)),
     Cut(A, G),
     Rescue(A, NodeName("pg2"), Timeline(1), G),

@@ -16,6 +16,7 @@ from pgvigil.model.step import (
     Fence,
     FenceByCommand,
     Follow,
+    Nudge,
     Promote,
     Rebuild,
     Rescue,
@@ -48,6 +49,7 @@ EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Stop: Effect(fence.confirm_stop, fence.stop_primary, 16.0),
     StartPrimary: Effect(replication.confirm_start, replication.start_primary, 3600.0),
     Rebuild: Effect(rebuild.confirm_rebuild, rebuild.rebuild, 24 * 3600.0),
+    Nudge: Effect(replication.confirm_nudge, replication.nudge, 5.0),
     ClearSignal: Effect(fence.confirm_clear, fence.clear_signal, 10.0),
     DropSlots: Effect(replication.confirm_drop_slots, replication.drop_slots, 10.0),
 }

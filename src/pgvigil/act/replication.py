@@ -8,7 +8,7 @@ from pgvigil.act.bench import DENIED, Bench, Confirmed
 from pgvigil.act.settings import set_running, upstream_settings
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.spec import slot_name
-from pgvigil.model.step import Checkpoint, Cut, DropSlots, Follow, Promote, StartPrimary
+from pgvigil.model.step import Checkpoint, Cut, DropSlots, Follow, Nudge, Promote, StartPrimary
 from pgvigil.model.units import Lsn, NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import program, quoted
@@ -140,6 +140,19 @@ async def ensure_slot(bench: Bench, node: NodeName, upstream: NodeName) -> bool:
         bench.report(node, f"goes without a slot on {upstream}: {refused}")
         return False
     return True
+
+
+async def confirm_nudge(step: Nudge, bench: Bench) -> None:
+    """Still a standby without a WAL receiver. Raises WorldChanged."""
+    bench.still(step.generation)
+    if not await bench.in_recovery(step.node) or await bench.sql(step.node, _RECEIVER):
+        raise WorldChanged(f"{step.node} needs no nudge")
+
+
+async def nudge(confirmed: Confirmed[Nudge], bench: Bench) -> dict[str, str]:
+    """A reload wakes the startup process from the pause between two attempts. Changes nothing else."""
+    await set_running(bench, confirmed.step.node, {})
+    return {}
 
 
 async def confirm_checkpoint(step: Checkpoint, bench: Bench) -> None:

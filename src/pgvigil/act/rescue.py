@@ -25,7 +25,8 @@ select pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replay
   (select system_identifier from pg_control_system()) as system_id
 """
 _COMMIT: Final = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+),.*desc: COMMIT")
-_LSN: Final = re.compile(r"[0-9A-F]+/[0-9A-F]+")
+_WHERE: Final = re.compile(r"(?: at |LSN )([0-9A-F]+/[0-9A-F]+)")
+"""Where reading failed; other positions in the message are what was found there or expected."""
 _ERROR: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): (.*)")
 _UNITS: Final = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
 
@@ -111,10 +112,8 @@ async def _find_tail(
     error = _ERROR.search(output.text)
     if error is None and "error" in output.text:
         raise StepFailed(f"the end of WAL on {step.source} was not found", detail=output.text[-300:])
-    end = stop
-    if error:
-        found = _LSN.findall(error[2])
-        end = Lsn.parse(found[0] if found else error[1])
+    found = _WHERE.findall(error[2]) if error else []
+    end = Lsn.parse(found[-1]) if found else stop
     if end <= have:
         return Tail(end, end, 0)
     commits = [Lsn.parse(at) for at in _COMMIT.findall(output.text)]

@@ -53,7 +53,7 @@ async def write(place: Place, settings: Mapping[str, str | None]) -> None:
     """
     file = f"{place.data_dir}/postgresql.auto.conf"
     names = "|".join(settings)
-    lines = [f"{name} = {_literal(value)}" for name, value in settings.items() if value is not None]
+    lines = [f"{name} = {_file_value(value)}" for name, value in settings.items() if value is not None]
     printed = "".join(f"printf '%s\\n' {quoted(line)} && " for line in lines)
     script = (
         f'umask 077; f={quoted(file)}; [ -f "$f" ] || : > "$f"; '
@@ -61,6 +61,11 @@ async def write(place: Place, settings: Mapping[str, str | None]) -> None:
         'sync "$f.pgvigil" 2>/dev/null; mv "$f.pgvigil" "$f"'
     )
     await place.must(script, "writing postgresql.auto.conf", within_s=5.0)
+
+
+def _file_value(value: str) -> str:
+    """As in postgresql.conf, where a backslash escapes too (manual: 20.1.2)."""
+    return _literal(value.replace("\\", "\\\\"))
 
 
 def _literal(value: str) -> str:

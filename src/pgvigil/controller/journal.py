@@ -27,6 +27,7 @@ from pgvigil.model.step import (
     Decision,
     Fence,
     Hold,
+    Nudge,
     Promote,
     Rebuild,
     Rescue,
@@ -129,6 +130,8 @@ class Journal:
     def outcome(self, outcome: Outcome, generation: Generation) -> None:
         """Tell what came of a step."""
         step, error = outcome.step, outcome.error
+        if isinstance(step, Nudge) and error is None:
+            return
         data = {"took_s": round(outcome.took_s, 4), **outcome.facts}
         name = type(step).__name__.lower()
         if error is None:

@@ -224,12 +224,13 @@ def settled(situation: Situation, **changes: object) -> ClusterRecord:
 def promotion_stages(
     situation: Situation, chosen: NodeName, at_least: Lsn, *, complete: bool = False
 ) -> tuple[Stage, ...]:
-    """Rescue what the old primary could not send, then promote and point the others at the new one.
+    """Rescue what the old primary could not send, promote, point the others at the new primary.
 
-    `complete`: the candidate has everything already (switchover). A standby pointed at a node that is
-    being promoted streams the rest of the old timeline and follows to the new one; so does a standby of
-    a standby, which stays where it is. A candidate that is further behind than `max_lag` was only chosen
-    for the rescue's sake: without it there is no promotion, unless an operator forces it.
+    Beside a rescue the others are pointed at the candidate before it is promoted, which costs no time:
+    they stream from it and follow to its new timeline in the same breath. `complete`: the candidate has
+    everything already (switchover); then writes do not wait for the others. A standby of a standby stays
+    where it is. A candidate further behind than `max_lag` was only chosen for the rescue's sake: without
+    it there is no promotion, unless an operator forces it.
     """
     record = situation.record
     rescues: list[Step] = [
@@ -246,9 +247,11 @@ def promotion_stages(
     )
     promote = Promote(chosen, record.generation, at_least, record.timeline)
     lacking = known_end(situation, record.timeline) - at_least > situation.spec.failover.max_lag_bytes
-    before = (Stage(tuple(rescues), must=lacking and not record.forced),) if rescues else ()
-    after = (Stage(follows, must=False),) if follows else ()
-    return (*before, Stage((promote,)), *after)
+    must = lacking and not record.forced and bool(rescues)
+    first = tuple(rescues) if must or complete else (*rescues, *follows)
+    last = follows if must or complete else ()
+    stages = (Stage(first, must=must), Stage((promote,)), Stage(last, must=False))
+    return tuple(stage for stage in stages if stage.steps)
 
 
 def _may_have_more(situation: Situation, name: NodeName) -> bool:

@@ -16,6 +16,7 @@ from pgvigil.model.step import (
     DropSlots,
     Fence,
     Follow,
+    Nudge,
     Rebuild,
     RebuildMethod,
     Stage,
@@ -125,6 +126,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     finding = situation.diagnosis.find(Problem.STANDBY_DETACHED, node.name)
     if finding and finding.urgency is Urgency.NOW:
         return _reattach(situation, node)
+    if finding and node.standby and node.standby.receiver is None:
+        return Nudge(node.name, record.generation)
     if node.standby and node.standby.receiver:
         unused = {
             slot_name(other.name)

@@ -129,6 +129,14 @@ class DropSlots:
 
 
 @dataclass(frozen=True, slots=True)
+class Nudge:
+    """Have a standby try its upstream again at once, instead of after `wal_retrieve_retry_interval`."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class ClearSignal:
     """Take away a `standby.signal` that a given-up fencing left with the serving primary."""
 
@@ -149,6 +157,7 @@ Step = (
     | Rebuild
     | DropSlots
     | ClearSignal
+    | Nudge
 )
 
 
@@ -184,6 +193,8 @@ def sentence(step: Step) -> str:
             return f"make {node} a standby of {upstream} ({method})"
         case DropSlots(node, slots):
             return f"drop unused slots on {node}: {', '.join(slots)}"
+        case Nudge(node):
+            return f"have {node} try its upstream again at once"
         case ClearSignal(node):
             return f"take a leftover standby.signal away from {node}, which is the primary"
         case _:
