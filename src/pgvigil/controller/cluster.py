@@ -306,7 +306,8 @@ class ClusterController:
         ]
         delay = min([TICK_S, *(max(at - now, 0.0) for at in due)])
         try:
-            await asyncio.wait_for(self.watch.news.wait(), max(delay, 0.001))
+            async with asyncio.timeout(max(delay, 0.001)):  # wait_for may lose a cancellation before 3.12
+                await self.watch.news.wait()
         except TimeoutError:
             return
 

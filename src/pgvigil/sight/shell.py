@@ -57,7 +57,8 @@ class HostWatch:
             async with self._done:
                 self._done.notify_all()
             try:
-                await asyncio.wait_for(self._wake.wait(), self._period_s())
+                async with asyncio.timeout(self._period_s()):  # wait_for may lose a cancellation before 3.12
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
