@@ -9,10 +9,14 @@ from pgvigil.model.sighting import (
     Answer,
     ClusterView,
     HostAnswer,
+    HostLook,
+    HostSilent,
     NoAnswer,
     NodeView,
     Reach,
     References,
+    Silence,
+    SqlLook,
     Standby,
     Witness,
 )
@@ -81,12 +85,24 @@ class ClusterWatch:
         return ClusterView(now, nodes, self._references, late, self._sound_since)
 
     async def look(self, *, within_s: float) -> None:
-        """Look at everything once more, and return when that is done or `within_s` is over."""
-        looks = [sql.again() for sql in self._sql.values()]
-        looks += [host.again() for name, host in self._host.items() if self._matters(name)]
+        """Look at everything once more, and return when that is done or `within_s` is over.
+
+        Who was out of reach is looked at too, but not waited for.
+        """
+        looks = [sql.again() for sql in self._sql.values() if not _out_of_reach(sql.look)]
+        looks += [
+            host.again()
+            for name, host in self._host.items()
+            if self._matters(name) and not _out_of_reach(host.look)
+        ]
+        watches: list[SqlWatch | HostWatch] = [*self._sql.values(), *self._host.values()]
+        for watch in watches:
+            if _out_of_reach(watch.look):
+                watch.wake()
         tasks = [asyncio.ensure_future(look) for look in looks]
         try:
-            await asyncio.wait(tasks, timeout=within_s)
+            if tasks:
+                await asyncio.wait(tasks, timeout=within_s)
         finally:
             for task in tasks:
                 task.cancel()
@@ -95,6 +111,10 @@ class ClusterWatch:
         """Settings or slots were changed: ask for them again at the next look."""
         for sql in self._sql.values():
             sql.forget_facts()
+
+    def wake_host(self, name: NodeName) -> None:
+        """Something was changed on that host: look at it again."""
+        self._host[name].wake()
 
     def slow_host(self, name: NodeName) -> HostAnswer | None:
         """The newest answer of that host that has disk space, clock and program directory."""
@@ -213,7 +233,8 @@ class ClusterWatch:
             await asyncio.sleep(seconds)
             return
         try:
-            await asyncio.wait_for(self._alarm.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation before 3.12
+                await self._alarm.wait()
         except TimeoutError:
             return
 
@@ -227,3 +248,8 @@ class ClusterWatch:
             self._late = [(at, s) for at, s in self._late if now - at < LATE_MEMORY_S]
             if late > LOOP_TICK_S:
                 self._late.append((now, late))
+
+
+def _out_of_reach(look: SqlLook | HostLook) -> bool:
+    """Whether not even TCP connected, or its host's shell did not answer: that may last."""
+    return isinstance(look, HostSilent) or (isinstance(look, NoAnswer) and look.silence is Silence.TIMED_OUT)
