@@ -102,6 +102,7 @@ class Repairs:
             if current is not None and current.task is asyncio.current_task():
                 del self._work[node]
             self._watch.forget_facts()
+            self._watch.wake_host(node)
             self._watch.news.set()
 
     def _pace(self, node: NodeName, outcome: Outcome) -> None:

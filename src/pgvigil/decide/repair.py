@@ -110,7 +110,7 @@ def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Ref
 def _repair(situation: Situation, node: NodeView) -> Step | None:
     record = situation.record
     if node.name == record.primary:
-        if node.host_answer and node.host_answer.standby_signal:
+        if _signal_left(situation, node):
             return ClearSignal(node.name, record.generation)
         return _tidy(situation, node, {slot_name(node.name)})
     if not situation.is_ours(node) or node.primary:
@@ -136,6 +136,12 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         }
         return _tidy(situation, node, unused)
     return None
+
+
+def _signal_left(situation: Situation, node: NodeView) -> bool:
+    """Whether the host saw `standby.signal` after the primary had settled: PostgreSQL removes it itself."""
+    host = node.host_answer
+    return bool(host and host.standby_signal and situation.view.at - host.at < situation.phase_age_s())
 
 
 def _reattach(situation: Situation, node: NodeView) -> Step | None:

@@ -1,6 +1,7 @@
 """What is done to single nodes while the primary serves, and what an operator may ask of them."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from pgvigil.model.sighting import Postmaster, Slot
 from pgvigil.model.step import DropSlots, Follow, Rebuild, RebuildMethod
 from pgvigil.model.units import NodeName, SystemId, Timeline
 from tests.builders import (
+    WALL,
     Cluster,
     a_cluster,
     cascade,
@@ -62,7 +64,16 @@ def stranger(cluster: Cluster, node: str) -> Cluster:
         pytest.param(C, [], id="all is well"),
         pytest.param(cascade(C, "pg3", "pg2"), [], id="a standby of a standby is left alone"),
         pytest.param(in_role(C, "pg2", receiver=None, conninfo=""), ["Follow pg2"], id="cut"),
-        pytest.param(on_host(C, "pg1", standby_signal=True), ["ClearSignal pg1"], id="fencing was given up"),
+        pytest.param(
+            on_host(changed_record(C, since=WALL - timedelta(seconds=60)), "pg1", standby_signal=True),
+            ["ClearSignal pg1"],
+            id="fencing was given up",
+        ),
+        pytest.param(
+            on_host(changed_record(C, since=WALL), "pg1", standby_signal=True),
+            [],
+            id="the host was looked at before it was promoted",
+        ),
         pytest.param(receiver_lost(C, ["pg2"], ago_s=5), ["Nudge pg2"], id="it would retry by itself"),
         pytest.param(pointed_at(detached(C), "pg2", "10.0.0.99"), ["Follow pg2"], id="pointed elsewhere"),
         pytest.param(
