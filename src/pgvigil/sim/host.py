@@ -1,0 +1,105 @@
+"""A simulated host and the shell on it.
+
+A host is alive or not; when it comes back it has booted anew, and its service manager, if it has one,
+starts the server. What scripts do there is in `scripts`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pgvigil.ports.contract import Output, ShellLost, ShellRefused
+from pgvigil.sim.scripts import Job, carry_out
+
+if TYPE_CHECKING:
+    from pgvigil.sim.life import Life
+    from pgvigil.sim.server import Server
+    from pgvigil.sim.world import World
+
+
+class Host:
+    """The machine that one node runs on."""
+
+    server: "Server"
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world, self.name = world, name
+        self.alive = True
+        self.boots = 1
+        self.shell_broken = ""
+        """`lost`: nobody answers there; `refused`: our key is turned away."""
+
+    def power_off(self) -> None:
+        """It is gone, and everything on it."""
+        self.alive = False
+        self.server.power_off()
+        self.world.say(self.name, "host is gone")
+
+    def power_on(self) -> None:
+        """It boots; a supervised server is started."""
+        self.alive = True
+        self.boots += 1
+        self.world.say(self.name, "host is back")
+        if self.server.supervised:
+            self.world.loop.call_later(self.world.rng.uniform(0.5, 5.0), self._start)
+
+    def _start(self) -> None:
+        if self.alive and self.server.state == "down":
+            self.server.start()
+
+
+class SimShell:
+    """`contract.Shell` of one controller's life on one simulated host; None: the controller's own."""
+
+    def __init__(self, life: "Life", host: Host | None) -> None:
+        self._life, self._host = life, host
+
+    async def ask(self, script: str, *, within_s: float) -> Output:
+        """A short script; one that is given up goes on. Raises ShellLost or ShellRefused."""
+        return await self._do(script, b"", within_s, ends_with_us=False)
+
+    async def run(
+        self,
+        script: str,
+        *,
+        stdin: bytes = b"",
+        within_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Output:
+        """A long job, ended when it is given up. Raises ShellLost or ShellRefused."""
+        return await self._do(script, stdin, within_s, ends_with_us=True)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    async def _do(self, script: str, stdin: bytes, within_s: float, *, ends_with_us: bool) -> Output:
+        self._life.lives()
+        host = self._host
+        assert host is not None, "the controller's own shell is not simulated"
+        network, home = self._life.world.network, self._life.place
+        answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
+        job = Job(host, script, stdin, self._life)
+
+        def reply(output: Output) -> None:
+            network.send(host.name, home, lambda: None if answer.done() else answer.set_result(output))
+
+        def arrived() -> None:
+            if not host.alive or host.shell_broken == "lost":
+                return
+            if host.shell_broken:
+                reply(Output(255, err=b"refused"))
+                return
+            carry_out(job, reply)
+
+        self._life.sends(home, host.name, arrived)
+        try:
+            async with asyncio.timeout(within_s):
+                output = await answer
+        except TimeoutError:
+            raise ShellLost(f"the shell on {host.name} does not answer") from None
+        finally:
+            if ends_with_us and not answer.done():
+                self._life.sends(home, host.name, job.end)
+        if output.status == 255:
+            raise ShellRefused(f"the shell on {host.name} does not let us in")
+        return output

@@ -1,0 +1,193 @@
+"""What must hold in every simulated moment (SAFETY §1), as far as asynchronous replication promises it.
+
+Asked at every event that could break it: a promotion, an acknowledgement, a saved record, a data directory
+about to be overwritten. What the world knows and the controller cannot is used here freely.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pgvigil.model.record import ClusterRecord, Fenced, Phase
+
+if TYPE_CHECKING:
+    from pgvigil.model.units import NodeName
+    from pgvigil.sim.life import Life
+    from pgvigil.sim.server import Server
+    from pgvigil.sim.world import World
+
+STEADY_S: Final = 6.0
+"""What has been so for this long could be known to the controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that was broken, when, and how."""
+
+    rule: str
+    at: float
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} at {self.at:.3f}: {self.text}"
+
+
+class Rules:
+    """Watches one world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.violations: list[Violation] = []
+        self.failovers = 0
+        self.unneeded = 0
+        self.by_hand: set[NodeName] = set()
+        """Nodes on which a human did what no rule can answer for."""
+        self._promoted: dict[int, NodeName] = {}
+        self._generation = 0
+        self.record: ClusterRecord | None = None
+
+    def _broken(self, rule: str, text: str) -> None:
+        self._world.say("VIOLATION", f"{rule}: {text}")
+        self.violations.append(Violation(rule, self._world.loop.time(), text))
+
+    def drifted(self, text: str) -> None:
+        """The product says something that the simulation does not know."""
+        self._broken("drift", text)
+
+    def crashed(self, error: BaseException) -> None:
+        """The controller's own code raised something that it ought not to."""
+        if type(error).__name__ != "StoreError":
+            self._broken("bug", f"{type(error).__name__}: {error}")
+
+    def not_well(self, trouble: str) -> None:
+        """All was healed, and the cluster did not come back in order (I8)."""
+        self._broken("liveness", trouble)
+
+    def saved(self, before: ClusterRecord | None, record: ClusterRecord) -> None:
+        """A record became durable (I1, I6)."""
+        if record.generation < self._generation:
+            self._broken("I1", f"generation {record.generation} after {self._generation}")
+        self._generation, self.record = record.generation, record
+        begins = before is not None and before.phase is Phase.STABLE and record.phase is Phase.FENCING
+        if begins and before is not None:
+            self.failovers += 1
+            self._needed(before, record)
+
+    def _needed(self, before: ClusterRecord, record: ClusterRecord) -> None:
+        """I6: never away from a primary that is healthy for most vantage points, never while paused."""
+        world = self._world
+        if before.is_paused(world.clock.wall()) and not record.forced:
+            self._broken("I6", "an automatic failover while paused")
+        primary, now = world.servers[before.primary], world.loop.time()
+        if primary.state != "running" or not primary.takes_writes or now - primary.serving_since < STEADY_S:
+            return
+        self.unneeded += 1
+        network, here = world.network, primary.host.name
+        places = [p for p in world.places() if p != here and self._place_lives(p)]
+        reaching = [
+            place
+            for place in places
+            if network.both(place, here) and now - network.steady_since(place, here) > STEADY_S
+        ]
+        if len(reaching) * 2 > len(places):
+            text = f"{before.primary} is replaced, although it serves and {', '.join(reaching)} reach it"
+            self._broken("I6", text)
+
+    def _place_lives(self, place: str) -> bool:
+        hosts = {server.host.name: server.host for server in self._world.servers.values()}
+        return place not in hosts or hosts[place].alive
+
+    def asked_to_promote(self, server: "Server", life: "Life") -> None:
+        """I1: only the primary of a durable record in phase PROMOTING, and one a generation."""
+        record = self.record
+        if not server.in_recovery:
+            return
+        if record is None or record.phase is not Phase.PROMOTING or record.primary != server.name:
+            if life.alive:
+                self._broken("I1", f"{server.name} is promoted, the record says {_words(record)}")
+            return
+        other = self._promoted.setdefault(record.generation, server.name)
+        if other != server.name:
+            self._broken("I1", f"generation {record.generation} promotes {other} and {server.name}")
+        best = self._furthest_standby(server)
+        if best is not None:
+            text = f"{server.name} ({server.data.end}) is promoted, {best.name} has {best.data.end}"
+            self._broken("I4", text)
+
+    def _furthest_standby(self, server: "Server") -> "Server | None":
+        """A standby of the same history that the controller could ask, and that has more."""
+        for other in self._world.servers.values():
+            better = other.in_recovery and other.state == "running" and other.data.end > server.data.end
+            kin = server.data.within(other.data)
+            if other is server or not better or not kin or other.frozen or other.rejects:
+                continue
+            if self._known_well(other) and other.receiving.stream is None:
+                return other
+        return None
+
+    def _known_well(self, server: "Server") -> bool:
+        world = self._world
+        link = "controller", server.host.name
+        steady = world.loop.time() - world.network.steady_since(*link) > STEADY_S
+        shell = not server.host.shell_broken
+        return (
+            steady
+            and shell
+            and server.host.alive
+            and world.network.both(*link)
+            and (world.network.slow_s(*link) < 0.2)
+        )
+
+    def serves(self, server: "Server") -> None:
+        """I2: a second node takes writes only if the first could not be fenced, and that was accepted."""
+        record = self.record
+        if record is None or server.name != record.primary:
+            return
+        self._left_behind(server)
+        for other in self._world.servers.values():
+            if other is server or not other.up or other.in_recovery or other.name in self.by_hand:
+                continue
+            if other.state not in ("running", "stopping"):
+                continue
+            if record.fenced is not Fenced.RISK_ACCEPTED and other.name == record.previous:
+                self._broken("I2", f"{server.name} takes writes ({record.fenced}), {other.name} still lives")
+            elif self._known_well(other) and self._world.loop.time() - other.serving_since > STEADY_S:
+                self._broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
+
+    def _left_behind(self, server: "Server") -> None:
+        """I4: what another node of this history has, and its host could have handed over, is not lost."""
+        mine = len(server.data.wal) - 1
+        for other in self._world.servers.values():
+            behind = other.data.wal[mine:]
+            kin = other is not server and other.data.common(server.data) == mine
+            if not kin or other.name in self.by_hand or not self._known_well(other):
+                continue
+            if rows := [record.row for record in behind if record.row]:
+                self._broken("I4", f"{server.name} takes writes without {len(rows)} rows of {other.name}")
+
+    def acknowledged(self, server: "Server") -> None:
+        """I2 while it lasts: a stale primary that can be reached is fenced soon."""
+        record, now = self.record, self._world.loop.time()
+        if record is None or record.primary == server.name or record.phase is not Phase.STABLE:
+            return
+        since = record.since
+        age = (self._world.clock.wall() - since).total_seconds() if since else 0.0
+        primary = self._world.servers[record.primary]
+        long = 3 * STEADY_S
+        if record.paused or age < long or self._world.controller_since > now - long:
+            return
+        if any(now - each.serving_since < long or not self._known_well(each) for each in (primary, server)):
+            return
+        if primary.takes_writes:
+            self._broken("I2", f"{server.name} acknowledges beside {primary.name} and is not fenced")
+
+    def overwrites(self, server: "Server", above: "Server") -> None:
+        """I7: a data directory is rewound or cloned over only while another primary of the record serves."""
+        record = self.record
+        if record is None or record.primary == server.name:
+            self._broken("I7", f"{server.name} is the primary of record and is overwritten")
+        elif record.primary != above.name or not above.takes_writes:
+            self._broken("I7", f"{server.name} is overwritten from {above.name}, which is not the primary")
+
+
+def _words(record: ClusterRecord | None) -> str:
+    return f"{record.phase} {record.primary} (generation {record.generation})" if record else "nothing"

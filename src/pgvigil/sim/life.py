@@ -1,0 +1,88 @@
+"""One life of a controller: what it sends and saves counts only as long as it lives.
+
+A killed process runs no cleaning up: from the moment of the kill nothing that its tasks still do reaches the
+world or the store.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pgvigil.errors import StoreError
+from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.units import ClusterName
+from pgvigil.ports.contract import Store
+
+if TYPE_CHECKING:
+    from pgvigil.sim.world import World
+
+CONTROLLER = "controller"
+"""The place where the controller lives."""
+
+
+class Life:
+    """A controller process, from its start to its kill."""
+
+    def __init__(self, world: "World") -> None:
+        self.world, self.place, self.alive = world, CONTROLLER, True
+        self.kill_after = 0
+        """Killed at that many sends and saves from now; 0: not."""
+        self.killed = asyncio.Event()
+
+    def kill(self) -> None:
+        """From now on nothing it does counts."""
+        if self.alive:
+            self.alive = False
+            self.world.say("controller", "is killed")
+            self.killed.set()
+
+    def lives(self) -> None:
+        """One more thing that it does. A dead one does nothing any more."""
+        if self.kill_after and self.alive:
+            self.kill_after -= 1
+            if not self.kill_after:
+                self.kill()
+        if not self.alive:
+            raise asyncio.CancelledError
+
+    def sends(self, source: str, target: str, deliver: Callable[[], None]) -> None:
+        """A message of this process."""
+        if self.alive:
+            self.world.network.send(source, target, deliver)
+
+
+class KeptStore:
+    """`contract.Store` as one life of a controller sees it: shared by all lives, sometimes broken."""
+
+    def __init__(self, life: Life, store: Store) -> None:
+        self._life, self._store = life, store
+
+    async def load(self, cluster: ClusterName) -> ClusterRecord | None:
+        """See `Store`."""
+        await self._turn()
+        return await self._store.load(cluster)
+
+    async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> ClusterRecord:
+        """See `Store`; the kill may fall just before or just after."""
+        await self._turn()
+        before = await self._store.load(record.cluster)
+        saved = await self._store.save(record, events)
+        self._life.world.rules.saved(before, saved)
+        await self._turn()
+        return saved
+
+    async def add(self, events: Sequence[Event]) -> None:
+        """See `Store`."""
+        await self._turn()
+        await self._store.add(events)
+
+    async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
+        """See `Store`."""
+        return await self._store.events(cluster, limit=limit, after=after)
+
+    async def _turn(self) -> None:
+        self._life.lives()
+        if self._life.world.store_broken:
+            raise StoreError("the state cannot be written", detail="no space left on device")
+        await asyncio.sleep(self._life.world.rng.uniform(0.0002, 0.004))
+        self._life.lives()

@@ -1,0 +1,324 @@
+"""What goes wrong, drawn from a seed: one table of faults, two at a time now and then; and how all is healed.
+
+A fault is a coroutine: it does its harm, lets time pass and takes it back. `heal` takes back what is left.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Final
+
+from pgvigil.errors import UsageError
+from pgvigil.model.command import Failover, Pause, Resume, Switchover
+from pgvigil.sim.life import CONTROLLER
+from pgvigil.sim.server import STOPPED
+from pgvigil.sim.world import GATEWAY
+
+if TYPE_CHECKING:
+    from pgvigil.sim.network import Place
+    from pgvigil.sim.server import Server
+    from pgvigil.sim.world import World
+
+Way = tuple["Place", "Place"]
+AUTHENTICATION: Final = "28P01"
+TOO_MANY: Final = "53300"
+
+
+class Nemesis:
+    """Torments one world."""
+
+    def __init__(self, world: "World", seed: int) -> None:
+        self._world = world
+        self._rng = random.Random(seed * 7919 + 13)  # noqa: S311  # to be repeated
+        self._cuts: list[list[Way]] = []
+        self._slow: list[list[Way]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.healing = False
+
+    async def torment(self) -> None:
+        """Some faults, one after another or overlapping."""
+        for _ in range(self._rng.randint(1, 4)):
+            await asyncio.sleep(self._rng.choice((0.02, 0.2, 1.0, 5.0, 15.0, 40.0)) * self._rng.random())
+            weights = [weight for weight, _ in FAULTS]
+            fault = self._rng.choices([each for _, each in FAULTS], weights)[0]
+            self._world.say("nemesis", fault.__name__.replace("_", " ").strip())
+            task = asyncio.ensure_future(fault(self))
+            self._tasks.add(task)
+            await asyncio.wait({task}, timeout=self._rng.choice((0.1, 1.0, 10.0, 60.0)))
+
+    async def heal(self) -> None:
+        """Everything is repaired, as a careful human would; what was down by hand is started."""
+        self.healing = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        world = self._world
+        world.say("nemesis", "heals everything")
+        world.store_broken, world.slow_promotion = False, 0.0
+        for ways in self._cuts:
+            world.network.heal(ways)
+        for ways in self._slow:
+            world.network.slow(ways, 0.0)
+        self._cuts, self._slow = [], []
+        for server in world.servers.values():
+            server.rejects, server.host.shell_broken = "", ""
+            server.thaw()
+            if not server.host.alive:
+                server.host.power_on()
+        self._order(Resume())
+        await asyncio.sleep(10.0)
+        for server in world.servers.values():
+            record = await world.store.load(world.spec.name)
+            standby = record is not None and record.primary != server.name
+            if server.state == "down" and server.host.alive and (server.data.standby_signal or not standby):
+                server.start()
+
+    # choosing
+
+    def _primary(self) -> "Server":
+        servers = tuple(self._world.primaries())
+        return self._rng.choice(servers) if servers else self._any()
+
+    def _any(self) -> "Server":
+        return self._rng.choice(tuple(self._world.servers.values()))
+
+    def _victim(self) -> "Server":
+        return self._primary() if self._rng.random() < 0.7 else self._any()
+
+    async def _pause(self, most_s: float) -> None:
+        await asyncio.sleep(self._rng.random() ** 2 * most_s)
+
+    # servers
+
+    async def kill_all_processes(self) -> None:
+        """As by the kernel's out-of-memory killer."""
+        self._victim().kill()
+
+    async def kill_the_postmaster(self) -> None:
+        """Its children outlive it by a moment."""
+        self._victim().kill_postmaster()
+
+    async def kill_two(self) -> None:
+        """Two servers, shortly after one another."""
+        self._victim().kill()
+        await self._pause(3.0)
+        self._victim().kill()
+
+    async def stop_cleanly(self) -> None:
+        """An administrator stops a server, and starts it again later."""
+        server = self._victim()
+        server.reached(server.stop)
+        await self._pause(30.0)
+        if server.host.alive:
+            server.start()
+
+    async def restart_quickly(self) -> None:
+        """Killed, and started again by whoever guards it."""
+        server = self._victim()
+        server.kill()
+        await self._pause(4.0)
+        if server.host.alive:
+            server.start()
+
+    async def freeze(self) -> None:
+        """SIGSTOP for a while."""
+        server = self._victim()
+        server.freeze()
+        await self._pause(40.0)
+        if server.host.alive:
+            server.thaw()
+
+    async def lose_a_host(self) -> None:
+        """Power off; perhaps it comes back."""
+        host = self._victim().host
+        if host.alive:
+            host.power_off()
+        await self._pause(90.0)
+        if not host.alive:
+            host.power_on()
+            if self._rng.random() < 0.5:
+                host.server.start()
+
+    async def start_an_old_one(self) -> None:
+        """Somebody starts a server that lies still."""
+        await self._pause(10.0)
+        for server in self._world.servers.values():
+            if server.host.alive and server.state == "down":
+                server.start()
+
+    async def promote_by_hand(self) -> None:
+        """An administrator promotes a standby without telling anybody."""
+        server = self._any()
+        if server.in_recovery and server.up:
+            self._world.rules.by_hand.add(server.name)
+            server.reached(server.promote)
+
+    async def turn_logins_away(self) -> None:
+        """A broken password, or too many connections."""
+        server = self._victim()
+        server.rejects = self._rng.choice((AUTHENTICATION, TOO_MANY))
+        for backend in tuple(server.backends):
+            if self._rng.random() < 0.7:
+                server.backends.pop(backend)
+                backend.bye(STOPPED)
+        await self._pause(40.0)
+        server.rejects = ""
+
+    async def break_a_shell(self) -> None:
+        """The SSH server is gone, or our key."""
+        host = self._victim().host
+        host.shell_broken = self._rng.choice(("lost", "refused"))
+        await self._pause(60.0)
+        host.shell_broken = ""
+
+    async def promote_slowly(self) -> None:
+        """Promotions take long for a while."""
+        self._world.slow_promotion = self._rng.uniform(0.5, 20.0)
+        await self._pause(60.0)
+        self._world.slow_promotion = 0.0
+
+    # links
+
+    async def cut_from_the_controller(self) -> None:
+        """The controller alone cannot reach a host."""
+        await self._cut(_between([CONTROLLER], [self._victim().host.name]), 40.0)
+
+    async def cut_a_host_off(self) -> None:
+        """A host is cut off from everybody, with the clients on it."""
+        here = self._victim().host.name
+        await self._cut(_between([here], [p for p in self._places() if p != here]), 60.0)
+
+    async def cut_the_controller_off(self) -> None:
+        """The controller is alone."""
+        await self._cut(_between([CONTROLLER], [p for p in self._places() if p != CONTROLLER]), 40.0)
+
+    async def cut_in_two(self) -> None:
+        """Two groups of places cannot talk."""
+        places = list(self._places())
+        self._rng.shuffle(places)
+        size = self._rng.randint(1, len(places) - 1)
+        await self._cut(_between(places[:size], places[size:]), 60.0)
+
+    async def cut_one_way(self) -> None:
+        """Packets pass in one direction only."""
+        one, other = self._rng.sample(self._places(), 2)
+        await self._cut([(one, other)], 40.0)
+
+    async def flap(self) -> None:
+        """Hiccups, each too short for a verdict."""
+        here = self._victim().host.name
+        for _ in range(self._rng.randint(2, 8)):
+            await self._cut(_between([here], [p for p in self._places() if p != here]), 1.5)
+            await self._pause(3.0)
+
+    async def slow_links(self) -> None:
+        """Every packet to and from a host takes long."""
+        here = self._victim().host.name
+        ways = _between([here], [p for p in self._places() if p != here])
+        self._slow.append(ways)
+        self._world.network.slow(ways, self._rng.choice((0.05, 0.2, 0.6, 1.5)))
+        await self._pause(40.0)
+        if not self.healing:
+            self._slow.remove(ways)
+            self._world.network.slow(ways, 0.0)
+
+    def _places(self) -> tuple["Place", ...]:
+        return (*self._world.places(), GATEWAY)
+
+    async def _cut(self, ways: list[Way], most_s: float) -> None:
+        self._cuts.append(ways)
+        self._world.network.cut(ways)
+        await self._pause(most_s)
+        if not self.healing:
+            self._cuts.remove(ways)
+            self._world.network.heal(ways)
+
+    # the controller
+
+    async def kill_the_controller(self) -> None:
+        """At once."""
+        if self._world.life:
+            self._world.life.kill()
+
+    async def kill_the_controller_in_the_act(self) -> None:
+        """While it deals with the loss of a primary: at some send or save from now."""
+        self._victim().kill()
+        if self._world.life:
+            self._world.life.kill_after = self._rng.randint(1, 150)
+
+    async def break_the_store(self) -> None:
+        """Its disk is full."""
+        self._world.store_broken = True
+        await self._pause(20.0)
+        self._world.store_broken = False
+
+    # operators
+
+    async def switch_over(self) -> None:
+        """A planned change of primary."""
+        self._order(Switchover())
+        await self._pause(10.0)
+
+    async def order_a_failover(self) -> None:
+        """An operator loses patience; not forced."""
+        self._order(Failover())
+        await self._pause(10.0)
+
+    async def pause_and_resume(self) -> None:
+        """Automatic actions are off for a while."""
+        self._order(Pause())
+        await self._pause(60.0)
+        self._order(Resume())
+
+    def _order(self, command: Switchover | Failover | Pause | Resume) -> None:
+        fleet = self._world.fleet
+        if fleet is not None and self._world.life and self._world.life.alive:
+            asyncio.ensure_future(_ordered(self._world, command))  # noqa: RUF006  # bounded by itself
+
+
+async def _ordered(world: "World", command: Switchover | Failover | Pause | Resume) -> None:
+    assert world.fleet is not None
+    try:
+        outcome = await world.fleet.order(
+            world.spec.name, command, dry_run=False, within_s=60.0, progress=lambda _: None
+        )
+    except UsageError:
+        return
+    world.say("operator", f"{type(command).__name__.lower()}: {outcome.result} {outcome.text}")
+
+
+def _between(one: Iterable["Place"], other: Iterable["Place"]) -> list[Way]:
+    """All ways between two groups, both directions."""
+    return [way for a in one for b in tuple(other) for way in ((a, b), (b, a))]
+
+
+Fault = Callable[[Nemesis], Coroutine[None, None, None]]
+FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
+    (8, Nemesis.kill_all_processes),
+    (4, Nemesis.kill_the_postmaster),
+    (4, Nemesis.kill_two),
+    (4, Nemesis.stop_cleanly),
+    (4, Nemesis.restart_quickly),
+    (5, Nemesis.freeze),
+    (6, Nemesis.lose_a_host),
+    (3, Nemesis.start_an_old_one),
+    (1, Nemesis.promote_by_hand),
+    (3, Nemesis.turn_logins_away),
+    (3, Nemesis.break_a_shell),
+    (3, Nemesis.promote_slowly),
+    (4, Nemesis.cut_from_the_controller),
+    (5, Nemesis.cut_a_host_off),
+    (3, Nemesis.cut_the_controller_off),
+    (5, Nemesis.cut_in_two),
+    (4, Nemesis.cut_one_way),
+    (3, Nemesis.flap),
+    (4, Nemesis.slow_links),
+    (3, Nemesis.kill_the_controller),
+    (8, Nemesis.kill_the_controller_in_the_act),
+    (2, Nemesis.break_the_store),
+    (6, Nemesis.switch_over),
+    (2, Nemesis.order_a_failover),
+    (2, Nemesis.pause_and_resume),
+)
+"""How often, and what."""

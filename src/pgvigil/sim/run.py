@@ -1,0 +1,141 @@
+"""Whole simulations: torment, heal, wait until all is well again; and what came of many seeds."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+from pgvigil.model.record import Phase
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.sim.clock import VirtualLoop
+from pgvigil.sim.cluster import a_cluster
+from pgvigil.sim.invariants import Violation
+from pgvigil.sim.nemesis import Nemesis
+from pgvigil.sim.rebuilding import simulated
+from pgvigil.sim.server import Server
+from pgvigil.sim.world import World
+
+CALM_S: Final = 12.0
+"""Before the first fault: taken over, standbys streaming."""
+WELL_WITHIN_S: Final = 600.0
+"""After healing, everything must be well within this: the longest pause between repairs is 300 s."""
+RESTART_S: Final = (0.2, 15.0)
+"""How long a killed controller stays away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of one seed."""
+
+    seed: int
+    violations: tuple[Violation, ...]
+    trace: tuple[str, ...] = field(repr=False)
+    lasted_s: float = 0.0
+    """Virtual seconds."""
+    outages_s: tuple[float, ...] = ()
+    """How long the application could not write, each time."""
+    acknowledged: int = 0
+    lost: int = 0
+    failovers: int = 0
+    unneeded: int = 0
+    """Failovers away from a primary that served somewhere."""
+
+
+def simulate(seed: int, nodes: int = 3, spec: ClusterSpec | None = None) -> Report:
+    """One course of events; the same seed gives the same one."""
+    loop = VirtualLoop()
+    loop.set_exception_handler(lambda _, __: None)  # what a killed controller leaves behind
+    try:
+        with simulated():
+            return loop.run_until_complete(_run(loop, seed, nodes, spec))
+    finally:
+        loop.close()
+
+
+async def _run(loop: VirtualLoop, seed: int, nodes: int, spec: ClusterSpec | None) -> Report:
+    world = World(loop, seed, spec or a_cluster(nodes, random.Random(seed)))  # noqa: S311
+    nemesis = Nemesis(world, seed)
+    world.begin()
+    control = asyncio.ensure_future(_controllers(world))
+    try:
+        await asyncio.sleep(CALM_S)
+        await nemesis.torment()
+        await asyncio.sleep(world.rng.uniform(0.0, 60.0))
+        await nemesis.heal()
+        await _until_well(world)
+    finally:
+        control.cancel()
+        await asyncio.wait({control})
+    if not control.cancelled() and (error := control.exception()):
+        world.rules.crashed(error)
+    return _report(world, seed)
+
+
+async def _controllers(world: World) -> None:
+    """One controller after another, each until it is killed."""
+    while True:
+        await world.control()
+        await asyncio.sleep(world.rng.uniform(*RESTART_S))
+
+
+async def _until_well(world: World) -> None:
+    """Liveness: one primary, that of the record; all others stream from it and have what it has."""
+    until = world.loop.time() + WELL_WITHIN_S
+    trouble = ""
+    while world.loop.time() < until:
+        await asyncio.sleep(1.0)
+        if not (trouble := await _trouble(world)):
+            return
+    world.rules.not_well(trouble)
+
+
+async def _trouble(world: World) -> str:
+    record = await world.store.load(world.spec.name)
+    if record is None:
+        return "there is no record"
+    if record.phase is not Phase.STABLE:
+        return f"the record is in phase {record.phase}"
+    primary = world.servers[record.primary]
+    if not primary.takes_writes:
+        return f"{primary.name} takes no writes"
+    if primary.data.timeline != record.timeline:
+        return f"{primary.name} is on timeline {primary.data.timeline}, the record on {record.timeline}"
+    for server in world.servers.values():
+        if server is primary:
+            continue
+        if server.takes_writes:
+            return f"{server.name} takes writes too"
+        if not _fed(server, primary) or not server.data.within(primary.data):
+            return f"{server.name} does not stream from {primary.name}"
+    if record.deposed:
+        return f"{', '.join(sorted(record.deposed))} is deposed"
+    return ""
+
+
+def _fed(server: Server, primary: Server) -> bool:
+    """Whether it gets the primary's WAL, directly or through other standbys."""
+    for _ in range(len(server.world.servers)):
+        stream = server.receiving.stream
+        if stream is None:
+            return False
+        server = stream.above
+        if server is primary:
+            return True
+    return False
+
+
+def _report(world: World, seed: int) -> Report:
+    record = world.rules.record
+    kept = world.servers[record.primary].data.rows() if record else set()
+    lost = [ack for ack in world.clients.acknowledged if ack.row not in kept]
+    return Report(
+        seed=seed,
+        violations=tuple(world.rules.violations),
+        trace=tuple(world.trace),
+        lasted_s=world.loop.time(),
+        outages_s=tuple(seconds for _, seconds in world.clients.outages),
+        acknowledged=len(world.clients.acknowledged),
+        lost=len(lost),
+        failovers=world.rules.failovers,
+        unneeded=world.rules.unneeded,
+    )

@@ -1,0 +1,216 @@
+"""The SQL that the product sends, as the simulated server answers it.
+
+A statement that is not in the table is drift between simulation and product: it stops the simulation.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pgvigil.act import replication, rescue
+from pgvigil.model.units import Lsn, SqlState
+from pgvigil.ports.contract import QueryFailed, Row
+from pgvigil.sight import probe
+
+if TYPE_CHECKING:
+    from pgvigil.sim.life import Life
+    from pgvigil.sim.server import Server
+
+SYSTEM_ID: Final = "7412345678901234567"
+VERSION: Final = "160004"
+Params = tuple[str | None, ...]
+Rows = tuple[Row, ...]
+_ALTER: Final = re.compile(r"alter system set (\w+) = '((?:[^']|'')*)'")
+_WORD: Final = re.compile(r"(\w+)=(\S+)")
+
+
+def execute(server: "Server", sql: str, params: Params, life: "Life") -> Rows | QueryFailed:
+    """Carry a statement out on a server."""
+    if handler := _TABLE.get(sql):
+        return handler(server, params, life)
+    if match := _ALTER.fullmatch(sql):
+        server.data.settings[match[1]] = match[2].replace("''", "'")
+        return ()
+    server.world.rules.drifted(f"unknown statement: {sql}")
+    return QueryFailed("unknown to the simulation", SqlState("42601"))
+
+
+def keywords(conninfo: str) -> dict[str, str]:
+    """The words of a connection string."""
+    return dict(_WORD.findall(conninfo))
+
+
+def _text(lsn: int) -> str:
+    return str(Lsn(lsn))
+
+
+def _bool(value: bool) -> str:
+    return "t" if value else "f"
+
+
+def _probe(server: "Server", _: Params, __: "Life") -> Rows:
+    data, recovering, end = server.data, server.in_recovery, _text(server.data.end)
+    row: dict[str, str | None] = dict.fromkeys(_PROBE_NAMES)
+    row["recovering"] = _bool(recovering)
+    if recovering:
+        row["received"] = end if server.receiving.ever else None
+        row |= {"replayed": end, "paused": "f", "conninfo": server.settings.get("primary_conninfo", "")}
+        row |= _receiver(server)
+        if row["receiver_pid"] is None:
+            row["timeline"] = str(data.timeline)
+    else:
+        row |= {"walfile": data.end.segment(data.timeline), "written": end, "flushed": end}
+    if server.senders:
+        row["senders"] = json.dumps([_sender(server, pid) for pid in server.senders])
+    return (row,)
+
+
+_PROBE_NAMES: Final = (
+    *("walfile", "written", "flushed", "received", "replayed", "paused", "conninfo", "timeline"),
+    *("receiver_pid", "receiver_status", "receiver_tli", "receiver_host", "receiver_port"),
+    *("receiver_slot", "receiver_silent", "senders"),
+)
+
+
+def _receiver(server: "Server") -> dict[str, str | None]:
+    receiving = server.receiving
+    if receiving.stream is None:
+        return {}
+    words = keywords(server.settings.get("primary_conninfo", ""))
+    return {
+        "receiver_pid": str(receiving.pid),
+        "receiver_status": "streaming",
+        "receiver_tli": str(server.data.timeline),
+        "receiver_host": words.get("host", ""),
+        "receiver_port": words.get("port", "5432"),
+        "receiver_slot": receiving.stream.slot,
+        "receiver_silent": f"{server.world.loop.time() - receiving.heard:.6f}",
+    }
+
+
+def _sender(server: "Server", pid: int) -> dict[str, object]:
+    stream, end = server.senders[pid], server.data.end
+    state = "streaming" if stream.sent >= len(server.data.wal) else "catchup"
+    flushed = _text(stream.flushed)
+    return {
+        "pid": pid,
+        "state": state,
+        "sent": str(end),
+        "flushed": flushed,
+        "replayed": flushed,
+        "sync": "async",
+        "lag": None,
+    }
+
+
+def _facts(server: "Server", _: Params, __: "Life") -> Rows:
+    active = {stream.slot for stream in server.senders.values()}
+    settings = {
+        **dict.fromkeys(probe.SETTINGS, ""),
+        "data_directory": server.spec.data_dir,
+        "config_file": f"{server.spec.data_dir}/postgresql.conf",
+        "port": str(server.spec.port),
+        "wal_level": "replica",
+        "hot_standby": "on",
+        "recovery_min_apply_delay": "0",
+        "primary_slot_name": server.settings.get("primary_slot_name", ""),
+    }
+    end = str(server.data.end)
+    slots = [
+        {"name": name, "physical": True, "active": name in active, "restart": end, "status": "reserved"}
+        for name in sorted(server.data.slots)
+    ]
+    row = {
+        "version": VERSION,
+        "system_id": SYSTEM_ID,
+        "settings": json.dumps(settings),
+        "slots": json.dumps(slots) if slots else None,
+    }
+    return (row,)
+
+
+def _sender_names(server: "Server", _: Params, __: "Life") -> Rows:
+    return tuple(
+        {"pid": str(pid), "application_name": stream.below.server.name, "client_addr": ""}
+        for pid, stream in server.senders.items()
+    )
+
+
+def _recovering(server: "Server", _: Params, __: "Life") -> Rows:
+    return ({"recovering": _bool(server.in_recovery)},)
+
+
+def _received(server: "Server", _: Params, __: "Life") -> Rows:
+    end = str(server.data.end)
+    return ({"recovering": _bool(server.in_recovery), "received": end, "replayed": end},)
+
+
+def _positions(server: "Server", _: Params, __: "Life") -> Rows:
+    end = str(server.data.end)
+    return ({"received": end, "replayed": end, "segment": "16MB", "system_id": SYSTEM_ID},)
+
+
+def _receiver_pid(server: "Server", _: Params, __: "Life") -> Rows:
+    stream = server.receiving.stream
+    return ({"pid": str(server.receiving.pid)},) if stream else ()
+
+
+def _promote(server: "Server", _: Params, life: "Life") -> Rows:
+    server.world.rules.asked_to_promote(server, life)
+    server.promote()
+    return ({"pg_promote": "t"},)
+
+
+def _walfile(server: "Server", _: Params, __: "Life") -> Rows:
+    return ({"file": server.data.end.segment(server.data.timeline)},)
+
+
+def _reload(server: "Server", _: Params, __: "Life") -> Rows:
+    server.reload()
+    return ({"pg_reload_conf": "t"},)
+
+
+def _find_slot(server: "Server", params: Params, _: "Life") -> Rows:
+    return ({"one": "1"},) if params[0] in server.data.slots else ()
+
+
+def _create_slot(server: "Server", params: Params, _: "Life") -> Rows | QueryFailed:
+    name = params[0] or ""
+    if name in server.data.slots:
+        return QueryFailed(f'replication slot "{name}" already exists', SqlState("42710"))
+    server.data.slots.add(name)
+    return ({"slot_name": name, "lsn": str(server.data.end)},)
+
+
+def _drop_slot(server: "Server", params: Params, _: "Life") -> Rows:
+    if params[0] not in {stream.slot for stream in server.senders.values()}:
+        server.data.slots.discard(params[0] or "")
+    return ()
+
+
+def _checkpoint(server: "Server", _: Params, __: "Life") -> Rows:
+    server.checkpoint_now()
+    return ()
+
+
+_DROP: Final = (
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots "
+    "where slot_name = $1 and not active and slot_type = 'physical'"
+)
+_TABLE: Final[dict[str, Callable[["Server", Params, "Life"], Rows | QueryFailed]]] = {
+    probe.PROBE: _probe,
+    probe.FACTS: _facts,
+    probe.SENDER_NAMES: _sender_names,
+    "select pg_is_in_recovery() as recovering": _recovering,
+    replication._RECEIVED: _received,  # noqa: SLF001  # the very text, so that it cannot drift
+    replication._RECEIVER: _receiver_pid,  # noqa: SLF001
+    rescue._POSITIONS: _positions,  # noqa: SLF001
+    "select pg_promote(false)": _promote,
+    "select pg_walfile_name(pg_current_wal_lsn()) as file": _walfile,
+    "select pg_reload_conf()": _reload,
+    "select 1 as one from pg_replication_slots where slot_name = $1": _find_slot,
+    "select pg_create_physical_replication_slot($1, true)": _create_slot,
+    _DROP: _drop_slot,
+    "checkpoint": _checkpoint,
+}

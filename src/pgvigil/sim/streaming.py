@@ -1,0 +1,197 @@
+"""Simulated streaming replication: the WAL receiver of a standby, and a stream from its upstream.
+
+A standby may stream from an upstream that has all of the standby's WAL; it follows through timelines. One
+that has records of its own is turned away for ever. A stream lives at both ends: each learns of the other's
+end by a message, or by its silence.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from pgvigil.sim.wal import Record
+
+if TYPE_CHECKING:
+    from pgvigil.sim.server import Server
+
+RETRY_S: Final = 5.0
+"""`wal_retrieve_retry_interval`."""
+SILENT_FOR_S: Final = 60.0
+CONNECT_S: Final = 127.0
+"""Until the kernel gives a connect up."""
+
+
+class Stream:
+    """One replication connection. `above` sends, `below` receives."""
+
+    def __init__(self, above: "Server", below: "Receiving", pid: int, slot: str) -> None:
+        self.above, self.below, self.pid, self.slot = above, below, pid, slot
+        self.sent = len(below.server.data.wal)
+        self.flushed = int(below.server.data.end)
+        self.heard = above.world.loop.time()
+        self._network = above.world.network
+        self._open = True
+
+    def push(self) -> None:
+        """Send what is there and was not sent."""
+        wal = self.above.data.wal
+        if not self._open or self.sent >= len(wal):
+            return
+        batch, self.sent = tuple(wal[self.sent :]), len(wal)
+        below = self.below.server
+        self._network.send(self.above.host.name, below.host.name, lambda: self._arrived(batch))
+
+    def _arrived(self, batch: tuple[Record, ...]) -> None:
+        server = self.below.server
+        if server.host.alive:
+            server.reached(lambda: self.below.received(self, batch))
+
+    def acknowledge(self, end: int) -> None:
+        """The standby has flushed up to there: tell above."""
+        below = self.below.server.host.name
+
+        def heard() -> None:
+            if self._open and self.above.host.alive:
+                self.flushed, self.heard = max(self.flushed, end), self.above.world.loop.time()
+
+        self._network.send(below, self.above.host.name, heard)
+
+    def close_from_above(self) -> None:
+        """The sender ends; the standby learns of it if it can."""
+        self._open = False
+        self.above.senders.pop(self.pid, None)
+        below = self.below
+        self._network.send(self.above.host.name, below.server.host.name, lambda: self._ended())
+
+    def _ended(self) -> None:
+        server = self.below.server
+        if server.host.alive:
+            server.reached(lambda: self.below.lost(self))
+
+    def close_from_below(self) -> None:
+        """The receiver ends; the sender learns of it if it can."""
+        above = self.above
+
+        def gone() -> None:
+            if above.host.alive:
+                above.reached(lambda: self._gone())
+
+        self._network.send(self.below.server.host.name, above.host.name, gone)
+
+    def _gone(self) -> None:
+        self._open = False
+        self.above.senders.pop(self.pid, None)
+
+
+class Receiving:
+    """The receiving side of a standby: at most one stream, or a connect under way."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.stream: Stream | None = None
+        self.pid = 0
+        self.heard = 0.0
+        self.ever = False
+        """Whether anything was streamed since the server started."""
+        self._attempt = 0
+        self._connecting_since: float | None = None
+        self._tried = -RETRY_S
+
+    def begin(self) -> None:
+        """The standby started."""
+        self.ever, self._tried = False, -RETRY_S
+        self._connect()
+
+    def end(self) -> None:
+        """End whatever is under way."""
+        self._attempt += 1
+        self._connecting_since = None
+        if self.stream is not None:
+            self.stream.close_from_below()
+            self.stream = None
+
+    def forget(self) -> None:
+        """The host is gone."""
+        self._attempt += 1
+        self._connecting_since, self.stream = None, None
+
+    def changed(self) -> None:
+        """`primary_conninfo` or the slot is another: begin anew."""
+        self.end()
+        self._connect()
+
+    def lost(self, stream: Stream) -> None:
+        """The upstream ended that stream."""
+        if stream is self.stream:
+            self.stream = None
+            self.server.later(0.005, self._connect)
+
+    def received(self, stream: Stream, batch: tuple[Record, ...]) -> None:
+        """New WAL, written and flushed here."""
+        data = self.server.data
+        if stream is not self.stream or batch[0].start != data.end:
+            return
+        data.wal.extend(batch)
+        self.heard = self.server.world.loop.time()
+        stream.acknowledge(int(data.end))
+        self.server.flow()
+
+    def tick(self) -> None:
+        """Try again, or give up."""
+        now = self.server.world.loop.time()
+        if self.stream is not None:
+            if now - self.heard > SILENT_FOR_S:
+                self.end()
+                self._connect()
+        elif self._connecting_since is not None:
+            if now - self._connecting_since > CONNECT_S:
+                self._attempt += 1
+                self._connecting_since = None
+        elif now - self._tried >= RETRY_S:
+            self._connect()
+
+    def _connect(self) -> None:
+        server, world = self.server, self.server.world
+        above = world.upstream_of(server)
+        self._tried = world.loop.time()
+        if above is None or self.stream is not None or not server.in_recovery:
+            return
+        self._attempt += 1
+        self._connecting_since = self._tried
+        attempt, slot = self._attempt, server.settings.get("primary_slot_name", "")
+        world.network.send(server.host.name, above.host.name, lambda: self._asked(above, attempt, slot))
+
+    def _asked(self, above: "Server", attempt: int, slot: str) -> None:
+        """The request reaches the upstream's host."""
+        if not above.host.alive:
+            return
+        if not above.up:
+            self._answer(above, attempt, None)
+            return
+        above.reached(lambda: self._answer(above, attempt, self._serve(above, attempt, slot)))
+
+    def _serve(self, above: "Server", attempt: int, slot: str) -> Stream | None:
+        """The upstream makes a sender, unless it cannot serve this standby."""
+        taken = {stream.slot for stream in above.senders.values()}
+        known = not slot or (slot in above.data.slots and slot not in taken)
+        if attempt != self._attempt or above.state != "running" or not known:
+            return None
+        if not self.server.data.within(above.data):
+            return None
+        stream = Stream(above, self, above.world.new_pid(), slot)
+        above.senders[stream.pid] = stream
+        return stream
+
+    def _answer(self, above: "Server", attempt: int, stream: Stream | None) -> None:
+        server = self.server
+        ways = above.host.name, server.host.name
+        server.world.network.send(*ways, lambda: server.reached(lambda: self._answered(attempt, stream)))
+
+    def _answered(self, attempt: int, stream: Stream | None) -> None:
+        if attempt != self._attempt or not self.server.in_recovery:
+            if stream is not None:
+                stream.close_from_below()
+            return
+        self._connecting_since = None
+        if stream is not None:
+            self.stream, self.pid, self.ever = stream, self.server.world.new_pid(), True
+            self.heard = self.server.world.loop.time()
+            stream.push()
