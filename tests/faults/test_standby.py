@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.trial import QUICK, trial
-from tests.lab import Cluster, faults
+from tests.lab import Cluster, LabError, faults
 
 pytestmark = pytest.mark.faults
 
@@ -37,6 +37,11 @@ def test_a_standby_cut_off_from_its_primary_alone(trio: Cluster) -> None:
         run.nothing_happened()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=LabError,
+    reason="a standby that was away when the others were told to follow streams from the old primary for good",
+)
 def test_a_standby_lost_with_the_primary(trio: Cluster) -> None:
     with trial(trio, QUICK) as run:
         gone, left = run.standbys
@@ -45,4 +50,5 @@ def test_a_standby_lost_with_the_primary(trio: Cluster) -> None:
         assert run.await_failover() is left
         run.product.wait_for(lambda: bool(run.cluster.streaming(left)), "the old primary is back")
         faults.start(gone)
+        run.product.wait_for(run.cluster.all_stream, "all stream from the new primary", within_s=15)
         run.ends(left, generation=2)
