@@ -90,7 +90,7 @@ def start(
         fenced=None,
         candidate=wanted,
         forced=forced,
-        at_least=record.at_least if record.phase is Phase.PROMOTING else Lsn(0),
+        at_least=record.at_least,
         failovers=record.failovers if asked else (*record.failovers, situation.wall)[-20:],
         primary_lsn=_last_known(situation),
     )
