@@ -6,7 +6,7 @@ starts the server. What scripts do there is in `scripts`.
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pgvigil.ports.contract import Output, ShellLost, ShellRefused
 from pgvigil.sim.scripts import Job, carry_out
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pgvigil.sim.life import Life
     from pgvigil.sim.server import Server
     from pgvigil.sim.world import World
+
+
+SILENT_S: Final = 10.0
+"""After so long without a sign of life the connection of a long job is given up."""
 
 
 class Host:
@@ -92,14 +96,28 @@ class SimShell:
             carry_out(job, reply)
 
         self._life.sends(home, host.name, arrived)
+        lost = ShellLost(f"the shell on {host.name} does not answer")
+        watch = asyncio.ensure_future(self._keep_alive(host, answer, lost)) if within_s > SILENT_S else None
         try:
             async with asyncio.timeout(within_s):
                 output = await answer
         except TimeoutError:
-            raise ShellLost(f"the shell on {host.name} does not answer") from None
+            raise lost from None
         finally:
+            if watch is not None:
+                watch.cancel()
             if ends_with_us and not answer.done():
                 self._life.sends(home, host.name, job.end)
         if output.status == 255:
             raise ShellRefused(f"the shell on {host.name} does not let us in")
         return output
+
+    async def _keep_alive(self, host: Host, answer: "asyncio.Future[Output]", lost: ShellLost) -> None:
+        """A connection that breaks under a long job, or is silent for long, ends it."""
+        boots, silent_s, network = host.boots, 0.0, self._life.world.network
+        while host.boots == boots and silent_s < SILENT_S:
+            await asyncio.sleep(1.0)
+            fine = host.alive and network.both(self._life.place, host.name)
+            silent_s = 0.0 if fine else silent_s + 1.0
+        if not answer.done():
+            answer.set_exception(lost)

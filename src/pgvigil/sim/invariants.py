@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STEADY_S: Final = 6.0
 """What has been so for this long could be known to the controller."""
+SLOW_S: Final = 0.45
+"""A link whose round trip takes longer lets no session open in time: as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ class Rules:
         reaching = [
             place
             for place in places
-            if network.both(place, here) and now - network.steady_since(place, here) > STEADY_S
+            if network.both(place, here)
+            and now - network.steady_since(place, here) > STEADY_S
+            and network.slow_s(place, here) < SLOW_S
         ]
         if len(reaching) * 2 > len(places):
             text = f"{before.primary} is replaced, although it serves and {', '.join(reaching)} reach it"
@@ -134,7 +138,7 @@ class Rules:
             and shell
             and server.host.alive
             and world.network.both(*link)
-            and (world.network.slow_s(*link) < 0.2)
+            and (world.network.slow_s(*link) < SLOW_S)
         )
 
     def serves(self, server: "Server") -> None:
@@ -144,9 +148,8 @@ class Rules:
             return
         self._left_behind(server)
         for other in self._world.servers.values():
-            if other is server or not other.up or other.in_recovery or other.name in self.by_hand:
-                continue
-            if other.state not in ("running", "stopping"):
+            could = other.host.alive and other.state == "running" and not other.in_recovery
+            if other is server or not could or other.name in self.by_hand:
                 continue
             if record.fenced is not Fenced.RISK_ACCEPTED and other.name == record.previous:
                 self._broken("I2", f"{server.name} takes writes ({record.fenced}), {other.name} still lives")

@@ -168,6 +168,7 @@ class Server:
     def _stopped_when_sent(self, record: Record) -> None:
         if self.state is not State.STOPPING:
             return
+        self._drop_silent()
         if any(stream.flushed < record.end for stream in self.senders.values()):
             self.later(0.03, lambda: self._stopped_when_sent(record))
         else:
@@ -216,8 +217,9 @@ class Server:
         self.state, self.strays, self.frozen = State.DOWN, (), False
         self.serving_since = -1.0
         self._queued.clear()
-        self.data.state = state or ("in archive recovery" if self.data.standby_signal else "in production")
-        self.data.min_timeline = self.data.timeline if self.data.standby_signal else 0
+        was_up, self.data.state = self.data.state, state or self.data.state
+        if was_up == "in archive recovery":
+            self.data.min_timeline = self.data.timeline
         if not pid_file:
             self.data.pid = None
         self.world.say(self.name, f"is down ({self.data.state})")
@@ -276,6 +278,7 @@ class Server:
     def _checkpoint(self, record: Record | None = None) -> None:
         record = record or self.data.wal[-1]
         self.data.checkpoint, self.data.checkpoint_timeline = record.start, record.timeline
+        self.data.min_timeline = 0
         self._checkpointed = self.world.loop.time()
 
     def _tick(self) -> None:
@@ -283,9 +286,7 @@ class Server:
         if self.state is not State.RUNNING:
             return
         now = self.world.loop.time()
-        for stream in tuple(self.senders.values()):
-            if now - stream.heard > SILENT_FOR_S and stream.flushed < self.data.end:
-                stream.close_from_above()
+        self._drop_silent()
         if self.in_recovery:
             self.receiving.tick()
         elif now - self._checkpointed > CHECKPOINT_S:
@@ -295,6 +296,13 @@ class Server:
             self.data.append(Kind.OTHER, 0x38)
             self.flow()
         self.later(TICK_S, self._tick)
+
+    def _drop_silent(self) -> None:
+        """`wal_sender_timeout`."""
+        now = self.world.loop.time()
+        for stream in tuple(self.senders.values()):
+            if now - stream.heard > SILENT_FOR_S and stream.flushed < self.data.end:
+                stream.close_from_above()
 
     # changing
 
@@ -324,6 +332,7 @@ class Server:
         self.data.carried = []
         self.data.append(Kind.PROMOTED, 0x38, timeline=self.data.timeline + 1)
         self.data.state = "in production"
+        self.data.min_timeline = self.data.timeline  # the end-of-recovery record notes it in the control file
         self._promoting = False
         self._serve()
         self.world.say(self.name, f"takes writes on timeline {self.data.timeline}")
