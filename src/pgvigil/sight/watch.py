@@ -89,23 +89,24 @@ class ClusterWatch:
 
         Who was out of reach is looked at too, but not waited for.
         """
-        looks = [sql.again() for sql in self._sql.values() if not _out_of_reach(sql.look)]
-        looks += [
-            host.again()
-            for name, host in self._host.items()
-            if self._matters(name) and not _out_of_reach(host.look)
-        ]
-        watches: list[SqlWatch | HostWatch] = [*self._sql.values(), *self._host.values()]
-        for watch in watches:
-            if _out_of_reach(watch.look):
-                watch.wake()
-        tasks = [asyncio.ensure_future(look) for look in looks]
+        tasks = [asyncio.ensure_future(self._look_at(name)) for name in self._nodes]
         try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=within_s)
+            await asyncio.wait(tasks, timeout=within_s)
         finally:
             for task in tasks:
                 task.cancel()
+
+    async def _look_at(self, name: NodeName) -> None:
+        """SQL first, then the host: its word only counts if it is younger than the silence."""
+        sql, host = self._sql[name], self._host[name]
+        if _out_of_reach(sql.look):
+            sql.wake()
+        else:
+            await sql.again()
+        if _out_of_reach(host.look):
+            host.wake()
+        elif self._matters(name):
+            await host.again()
 
     def forget_facts(self) -> None:
         """Settings or slots were changed: ask for them again at the next look."""
