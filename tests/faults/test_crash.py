@@ -75,15 +75,21 @@ def test_without_ssh_nothing_fails_over_until_the_server_dies(trio: Cluster) -> 
         run.ends(second, generation=2, lost_at_most=UNFENCED)
 
 
+def recovers_from_the_second_crash(run: Trial) -> None:
+    """By another failover, or, while nobody has followed to the new timeline yet, by a restart in place."""
+    run.await_writes()
+    run.product.await_healthy()
+    generation = run.product.status()["generation"]
+    assert generation == 3 or "restarted" in run.product.kinds()
+    run.ends(run.cluster.primary(), generation=generation)
+
+
 def test_the_new_primary_crashes_as_soon_as_it_is_one(trio: Cluster) -> None:
     with trial(trio) as run:
         faults.kill_postgres(run.first)
         await_that(lambda: bool(run.cluster.primaries()), 30, "another primary")
-        second = run.cluster.primary()
-        faults.kill_postgres(second)
-        run.product.wait_for(lambda: run.product.status().get("generation", 0) >= 3, "the second failover")
-        run.product.await_healthy()
-        run.ends(run.cluster.primary(), generation=run.product.status()["generation"])
+        faults.kill_postgres(run.cluster.primary())
+        recovers_from_the_second_crash(run)
 
 
 def test_the_new_primary_crashes_while_the_old_one_rejoins(trio: Cluster) -> None:
@@ -96,6 +102,4 @@ def test_the_new_primary_crashes_while_the_old_one_rejoins(trio: Cluster) -> Non
         second = run.await_failover()
         run.product.wait_for(rejoining, "the old primary is being brought back")
         faults.kill_postgres(second)
-        run.product.wait_for(lambda: run.product.status().get("generation", 0) >= 3, "the second failover")
-        run.product.await_healthy()
-        run.ends(run.cluster.primary(), generation=3)
+        recovers_from_the_second_crash(run)
