@@ -36,6 +36,7 @@ from pgvigil.model.sighting import (
     Silence,
     Slot,
     Standby,
+    Touch,
     Witness,
 )
 from pgvigil.model.spec import (
@@ -251,7 +252,9 @@ def silent(
 ) -> Cluster:
     """Nothing came back from one node, since `for_s` seconds."""
     since = Instant(cluster.view.at - for_s)
-    return seen(cluster, node, sql=NoAnswer(NodeName(node), cluster.view.at, since, silence, farewell))
+    touch = Touch(cluster.view.at, reached=silence is not Silence.TIMED_OUT)
+    look = NoAnswer(NodeName(node), cluster.view.at, since, silence, farewell)
+    return seen(cluster, node, sql=look, touch=touch)
 
 
 def refuses(cluster: Cluster, node: str, sqlstate: str, message: str = "", *, for_s: float = 0.0) -> Cluster:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.trial import QUICK, Trial, trial, writing_from
-from tests.lab import Cluster, LabError, LabHost, faults
+from tests.lab import Cluster, LabHost, faults
 
 pytestmark = pytest.mark.faults
 
@@ -68,14 +68,7 @@ def references(cluster: Cluster, *, answering: bool) -> dict[str, object]:
     return {"reference_targets": targets}
 
 
-NEVER_TOLD = pytest.mark.xfail(
-    strict=True,
-    raises=LabError,
-    reason="with sound references and no node in sight, the loss stays unproved and is never told",
-)
-
-
-@pytest.mark.parametrize("targets", ["none", "lost", pytest.param("answering", marks=NEVER_TOLD)])
+@pytest.mark.parametrize("targets", ["none", "lost", pytest.param("answering")])
 def test_a_controller_that_is_cut_off_from_all_holds_and_goes_on_afterwards(
     trio: Cluster, targets: str
 ) -> None:

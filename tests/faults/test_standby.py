@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.trial import QUICK, trial
-from tests.lab import Cluster, LabError, faults
+from tests.lab import Cluster, faults
 
 pytestmark = pytest.mark.faults
 
@@ -37,11 +37,6 @@ def test_a_standby_cut_off_from_its_primary_alone(trio: Cluster) -> None:
         run.nothing_happened()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LabError,
-    reason="a standby that was away when the others were told to follow stays below the old primary",
-)
 def test_a_standby_lost_with_the_primary(trio: Cluster) -> None:
     with trial(trio, QUICK) as run:
         gone, left = run.standbys

@@ -34,6 +34,7 @@ from pgvigil.model.sighting import (
     Silence,
     Standby,
     Unseen,
+    Touch,
     Witness,
 )
 from pgvigil.model.spec import Tag, WhenUnreachable
@@ -200,7 +201,8 @@ def aged(node: NodeView, at: Instant, passed: float) -> NodeView:
         role = replace(node.standby, receiver=replace(receiver, silent_s=silent_s))
         sql = replace(node.answer, at=at, role=role)
     witnesses = tuple(replace(witness, at=at) for witness in node.witnesses)
-    return replace(node, sql=sql, host=host, witnesses=witnesses)
+    touch = replace(node.touch, at=at) if node.touch else None
+    return replace(node, sql=sql, host=host, witnesses=witnesses, touch=touch)
 
 
 def fell_silent(silence: Silence, farewell: Farewell | None = None) -> Callable[[Cluster, str], Cluster]:
@@ -211,7 +213,8 @@ def fell_silent(silence: Silence, farewell: Farewell | None = None) -> Callable[
         since = before.since if isinstance(before, NoAnswer) else at
         said_before = before.farewell if isinstance(before, NoAnswer) else None
         look = NoAnswer(NodeName(node), at, since, silence, farewell or said_before)
-        return seen(cluster, node, sql=look)
+        touch = Touch(at, reached=silence is not Silence.TIMED_OUT)
+        return seen(cluster, node, sql=look, touch=touch)
 
     return see
 

@@ -167,7 +167,7 @@ def _serving(situation: Situation) -> Decision:
         hint = f"stop {names} by hand now: it takes writes that will be lost"
         return Hold("stale_primary", f"{names} is a second primary and has no working shell", hint)
     if changed := repair.rejoined(situation):
-        back = ", ".join(sorted(record.deposed - changed.deposed))
+        back = ", ".join(sorted((record.deposed - changed.deposed) | (record.left - changed.left)))
         return Act("rejoined", f"{back} is a streaming standby again", changed)
     assert situation.primary.primary is not None
     if situation.primary.primary.timeline > record.timeline:

@@ -254,6 +254,12 @@ def promotion_stages(
     return tuple(stage for stage in stages if stage.steps)
 
 
+def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
+    """Who cannot be pointed at the new primary now: to be done when they are back."""
+    here = {node.name for node in situation.standbys()}
+    return frozenset(situation.view.nodes) - here - {chosen, situation.record.primary}
+
+
 def _may_have_more(situation: Situation, name: NodeName) -> bool:
     """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
     host = is_down(situation.view.node(name))
@@ -268,6 +274,7 @@ def _promote(
         primary=chosen,
         deposed=(situation.record.deposed | {situation.record.primary}) - {chosen},
         at_least=at,
+        left=absent(situation, chosen),
         fenced=fenced,
         since=situation.wall,
         origin=Origin.FAILOVER,

@@ -45,14 +45,28 @@ def stale_primary(situation: Situation, finding: Finding) -> Act | None:
 
 
 def rejoined(situation: Situation) -> ClusterRecord | None:
-    """The record without the deposed nodes that stream from the present timeline again; None: no change."""
+    """The record without the nodes that came back in line; None: no change.
+
+    Those are deposed nodes that stream from the present timeline, and nodes that were away at the change
+    of primary and stream from the new one.
+    """
     record, primary = situation.record, situation.primary.primary
-    back = {
+    if primary is None:
+        return None
+    streams = {name for name, node in situation.view.nodes.items() if _streams(node, primary.timeline)}
+    ours = situation.spec.node(record.primary)
+    pointed = {
         name
-        for name in record.deposed
-        if (node := situation.view.nodes.get(name)) and primary and _streams(node, primary.timeline)
+        for name in streams
+        if (role := situation.view.node(name).standby) and points_at(role.conninfo, ours)
     }
-    return replace(record, deposed=record.deposed - back) if back else None
+    gone = frozenset(name for name in record.left if name not in situation.view.nodes)
+    deposed, left = record.deposed - streams, record.left - pointed - gone - {record.primary}
+    return (
+        replace(record, deposed=deposed, left=left)
+        if (deposed, left) != (record.deposed, record.left)
+        else None
+    )
 
 
 def repairs(situation: Situation) -> tuple[Step, ...]:
@@ -124,6 +138,9 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
             return Rebuild(node.name, record.primary, record.generation, RebuildMethod.START)
         return None
     finding = situation.diagnosis.find(Problem.STANDBY_DETACHED, node.name)
+    ours = situation.spec.node(record.primary)
+    if node.name in record.left and node.standby and not points_at(node.standby.conninfo, ours):
+        return Follow(node.name, record.primary, record.generation)
     if finding and finding.urgency is Urgency.NOW:
         return _reattach(situation, node)
     if finding and node.standby and node.standby.receiver is None:

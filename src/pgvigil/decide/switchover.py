@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from pgvigil.decide.election import elect
-from pgvigil.decide.failover import SUDDEN, promotion_stages, settled, start
+from pgvigil.decide.failover import SUDDEN, absent, promotion_stages, settled, start
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Refused, Switchover
@@ -116,6 +116,7 @@ def _promote(situation: Situation, candidate: NodeName) -> Act:
         primary=candidate,
         deposed=situation.record.deposed | {old},
         at_least=node.standby.furthest,
+        left=absent(situation, candidate),
         fenced=Fenced.STOPPED,
         since=situation.wall,
         origin=Origin.SWITCHOVER,

@@ -13,7 +13,8 @@ def primary_lost(case: Case) -> Finding | None:
 
     At least one other vantage point must have tried since the silence began, and none may have got
     through (SAFETY §2, rows 6 and 8). It rests on silence alone: where our own network or loop is in
-    doubt, nothing is concluded, and the silence counts only from when that doubt ended.
+    doubt, nothing is concluded, and the silence counts only from when that doubt ended. What was lost in
+    a hiccup is repeated by TCP at its leisure: so the last word has a connect begun after the wait.
     """
     primary, sql, since = case.primary, case.primary.sql, case.silent_since()
     if case.distrusted or since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
@@ -34,10 +35,18 @@ def primary_lost(case: Case) -> Finding | None:
         *_host(case, since),
         *confirmed,
     )
-    proven = confirmed and sql.silence is not Silence.OVERDUE and _host_asked(case, since)
     if case.view.at < due:
+        if not confirmed and silent_for >= wait.total_seconds():
+            return None  # nobody confirms, and that for long: `primary_unseen` tells people
         return Finding(Problem.PRIMARY_LOST, primary.name, evidence, Urgency.WAITING, due)
-    return Finding(Problem.PRIMARY_LOST, primary.name, evidence) if proven else None
+    if not confirmed or not _host_asked(case, since):
+        return None
+    if sql.silence is Silence.MUTE:
+        return Finding(Problem.PRIMARY_LOST, primary.name, evidence)
+    touch = primary.touch
+    if touch is None or touch.at < due:
+        return Finding(Problem.PRIMARY_LOST, primary.name, evidence, Urgency.WAITING)
+    return None if touch.reached else Finding(Problem.PRIMARY_LOST, primary.name, evidence)
 
 
 def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeName]]:

@@ -93,6 +93,8 @@ class ClusterRecord:
     """Switching: who is to become primary."""
     deposed: frozenset[NodeName] = frozenset()
     """Nodes that were primary and have not been seen streaming since."""
+    left: frozenset[NodeName] = frozenset()
+    """Nodes that were away at the last change of primary, and could not be pointed at the new one."""
     fenced: Fenced | None = None
     at_least: Lsn = Lsn(0)
     """Promoting: the position the candidate had when it was chosen; it may not have less."""

@@ -259,6 +259,14 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """Our own newest bare TCP connect to a silent node: begun at `at`; a refusal is an answer too."""
+
+    at: Instant
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """The newest looks at one node, with the last good ones beside them."""
 
@@ -269,6 +277,7 @@ class NodeView:
     """The newest answer, however old."""
     witnesses: tuple[Witness, ...] = ()
     """Newest tests by others since the present silence began; one a vantage point."""
+    touch: Touch | None = None
     receiver_lost_at: Instant | None = None
     """When this standby was first seen without the WAL receiver it had; None while it has one."""
 

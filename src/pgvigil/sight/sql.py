@@ -126,8 +126,9 @@ class SqlWatch:
         asked = asyncio.ensure_future(self._ask(session))
         try:
             await asyncio.wait({asked}, timeout=self._timings.suspect_after.total_seconds())
-            while not asked.done():
+            if not asked.done():
                 self._publish_silence(Silence.OVERDUE, begun)
+            while not asked.done():
                 await self._try_beside(asked, begun)
                 if self._ports.session is not session:
                     return

@@ -18,6 +18,7 @@ from pgvigil.model.sighting import (
     Silence,
     SqlLook,
     Standby,
+    Touch,
     Witness,
 )
 from pgvigil.model.spec import ClusterSpec
@@ -28,6 +29,9 @@ from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
 
 WITNESS_EVERY_S = 0.3
+TOUCH_EVERY_S = 0.1
+TOUCH_S = 0.25
+"""A TCP connect that takes longer than this, over a network that is fine again, is none."""
 REFERENCES_EVERY_S = 5.0
 LATE_MEMORY_S = 2.0
 LOOP_TICK_S = 0.1
@@ -59,6 +63,7 @@ class ClusterWatch:
         }
         self._receiver_lost: dict[NodeName, Instant] = {}
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
+        self._touches: dict[NodeName, Touch] = {}
         self._references = References(Instant(0.0))
         self._alarm = asyncio.Event()
         self._late: list[tuple[Instant, float]] = []
@@ -73,6 +78,7 @@ class ClusterWatch:
                 group.create_task(host.run())
             group.create_task(self._watch_references())
             group.create_task(self._ask_witnesses())
+            group.create_task(self._touch_suspect())
             group.create_task(self._watch_own_loop())
 
     def view(self) -> ClusterView:
@@ -149,6 +155,7 @@ class ClusterWatch:
             host=host,
             last=sql.last,
             witnesses=tuple(self._witnesses.get(name, {}).values()),
+            touch=self._touches.get(name),
             receiver_lost_at=self._receiver_lost.get(name),
         )
 
@@ -156,11 +163,12 @@ class ClusterWatch:
         def news() -> None:
             look = self._sql[name].look
             troubled = not isinstance(look, Answer)
-            if troubled and not self._host[name].troubled:
-                self._raise_alarm(name)
             self._host[name].trouble(troubled)
+            if isinstance(look, NoAnswer) and name == self.suspect and not self._alarm.is_set():
+                self._raise_alarm(name)
             if not troubled:
                 self._witnesses.pop(name, None)
+                self._touches.pop(name, None)
             if isinstance(look, Answer):
                 self._note_receiver(look)
             self.news.set()
@@ -169,8 +177,6 @@ class ClusterWatch:
 
     def _raise_alarm(self, name: NodeName) -> None:
         """The primary fell silent: everybody looks at once."""
-        if name != self.suspect:
-            return
         self._alarm.set()
         for other, sql in self._sql.items():
             if other != name:
@@ -215,6 +221,24 @@ class ClusterWatch:
         )
         if reach is not None:
             self._witnesses.setdefault(name, {})[vantage] = Witness(vantage, begun, reach)
+            self.news.set()
+
+    async def _touch_suspect(self) -> None:
+        """While the suspect is silent, see again and again whether TCP connects: cheap, and from here."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._alarm.wait()
+                if (name := self.suspect) is not None:
+                    group.create_task(self._touch(name))
+                await asyncio.sleep(TOUCH_EVERY_S)
+
+    async def _touch(self, name: NodeName) -> None:
+        target, begun = self._spec.node(name), self._clock.now()
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        reached = await self._pinger.reaches(f"{host}:{target.port}", within_s=TOUCH_S)
+        known = self._touches.get(name)
+        if known is None or begun > known.at:
+            self._touches[name] = Touch(begun, reached)
             self.news.set()
 
     async def _watch_references(self) -> None:

@@ -64,6 +64,7 @@ class World:
         self.network = Network(loop, random.Random(seed + 1))  # noqa: S311
         self.store = MemoryStore(events_kept=1000)
         self.store_broken = False
+        self.store_mended = 0.0
         self.trace: list[str] = []
         self.tickets: dict[int, list[Record]] = {}
         self._pids = itertools.count(1000)
@@ -104,6 +105,18 @@ class World:
         """Where a server's settings in effect point it."""
         words = keywords(server.settings.get("primary_conninfo", ""))
         return self.by_address.get((words.get("host", ""), int(words.get("port", "5432"))))
+
+    @property
+    def guarded_since(self) -> float:
+        """Since when a controller runs that can write its record; without one, now."""
+        if self.store_broken or self.life is None or not self.life.alive:
+            return self.loop.time()
+        return max(self.controller_since, self.store_mended)
+
+    def mend_the_store(self) -> None:
+        """Its disk has room again."""
+        if self.store_broken:
+            self.store_broken, self.store_mended = False, self.loop.time()
 
     def places(self) -> tuple[str, ...]:
         """The controller's and every host's."""
@@ -169,14 +182,17 @@ def _sessions(life: Life, server: Server) -> Callable[[], SimSession]:
 
 
 class _Pinger:
-    """`contract.Pinger`: the reference target is there as long as the controller has a network."""
+    """`contract.Pinger`: the reference target is always there; TCP connects to whatever host is alive."""
 
     def __init__(self, life: Life) -> None:
         self._life = life
 
     async def reaches(self, target: str, *, within_s: float) -> bool:
         """See `Pinger`."""
-        network = self._life.world.network
-        up = network.both(CONTROLLER, target)
+        world = self._life.world
+        host, _, port = target.rpartition(":")
+        server = world.by_address.get((host, int(port))) if host else None
+        place = server.host.name if server else target
+        up = world.network.both(CONTROLLER, place) and (server is None or server.host.alive)
         await asyncio.sleep(0.001 if up else within_s)
         return up
