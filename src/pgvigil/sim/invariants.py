@@ -7,7 +7,7 @@ about to be overwritten. What the world knows and the controller cannot is used 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pgvigil.model.record import ClusterRecord, Fenced, Phase
+from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
 
 if TYPE_CHECKING:
     from pgvigil.model.units import NodeName
@@ -19,6 +19,10 @@ STEADY_S: Final = 6.0
 """What has been so for this long could be known to the controller."""
 SLOW_S: Final = 0.45
 """A link whose round trip takes longer lets no session open in time: as good as none."""
+
+
+SLOW_FENCE_S: Final = 45.0
+"""A fast stop that waits for somebody gets 30 s, and one node is fenced after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,16 @@ class Rules:
         if record.generation < self._generation:
             self._broken("I1", f"generation {record.generation} after {self._generation}")
         self._generation, self.record = record.generation, record
-        begins = before is not None and before.phase is Phase.STABLE and record.phase is Phase.FENCING
-        if begins and before is not None:
-            self.failovers += 1
+        if before is None or record.phase is not Phase.FENCING or record.generation == before.generation:
+            return
+        self.failovers += 1
+        if before.phase is Phase.STABLE:
             self._needed(before, record)
 
     def _needed(self, before: ClusterRecord, record: ClusterRecord) -> None:
         """I6: never away from a primary that is healthy for most vantage points, never while paused."""
         world = self._world
-        if before.is_paused(world.clock.wall()) and not record.forced:
+        if before.paused and before.paused_until is None and not record.forced:
             self._broken("I6", "an automatic failover while paused")
         primary, now = world.servers[before.primary], world.loop.time()
         if primary.state != "running" or not primary.takes_writes or now - primary.serving_since < STEADY_S:
@@ -146,7 +151,7 @@ class Rules:
         record = self.record
         if record is None or server.name != record.primary:
             return
-        self._left_behind(server)
+        self._left_behind(server, record)
         for other in self._world.servers.values():
             could = other.host.alive and other.state == "running" and not other.in_recovery
             if other is server or not could or other.name in self.by_hand:
@@ -156,16 +161,21 @@ class Rules:
             elif self._known_well(other) and self._world.loop.time() - other.serving_since > STEADY_S:
                 self._broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
 
-    def _left_behind(self, server: "Server") -> None:
-        """I4: what another node of this history has, and its host could have handed over, is not lost."""
+    def _left_behind(self, server: "Server", record: ClusterRecord) -> None:
+        """I4: what another node of this history has, and its host could have handed over, is not lost.
+
+        I5: nor is anything at all, if the change was planned.
+        """
         mine = len(server.data.wal) - 1
         for other in self._world.servers.values():
             behind = other.data.wal[mine:]
             kin = other is not server and other.data.common(server.data) == mine
-            if not kin or other.name in self.by_hand or not self._known_well(other):
+            planned = record.origin is Origin.SWITCHOVER and other.name == record.previous
+            if not kin or other.name in self.by_hand or not (planned or self._known_well(other)):
                 continue
             if rows := [record.row for record in behind if record.row]:
-                self._broken("I4", f"{server.name} takes writes without {len(rows)} rows of {other.name}")
+                rule = "I5" if planned else "I4"
+                self._broken(rule, f"{server.name} takes writes without {len(rows)} rows of {other.name}")
 
     def acknowledged(self, server: "Server") -> None:
         """I2 while it lasts: a stale primary that can be reached is fenced soon."""
@@ -175,8 +185,8 @@ class Rules:
         since = record.since
         age = (self._world.clock.wall() - since).total_seconds() if since else 0.0
         primary = self._world.servers[record.primary]
-        long = 3 * STEADY_S
-        if record.paused or age < long or self._world.controller_since > now - long:
+        long = SLOW_FENCE_S
+        if record.paused or age < long or self._world.guarded_since > now - long:
             return
         if any(now - each.serving_since < long or not self._known_well(each) for each in (primary, server)):
             return

@@ -55,7 +55,8 @@ class Nemesis:
             await asyncio.wait(self._tasks)
         world = self._world
         world.say("nemesis", "heals everything")
-        world.store_broken, world.slow_promotion = False, 0.0
+        world.mend_the_store()
+        world.slow_promotion = 0.0
         for ways in self._cuts:
             world.network.heal(ways)
         for ways in self._slow:
@@ -251,7 +252,7 @@ class Nemesis:
         """Its disk is full."""
         self._world.store_broken = True
         await self._pause(20.0)
-        self._world.store_broken = False
+        self._world.mend_the_store()
 
     # operators
 

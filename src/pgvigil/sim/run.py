@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,25 +42,33 @@ class Report:
     """Failovers away from a primary that served somewhere."""
 
 
-def simulate(seed: int, nodes: int = 3, spec: ClusterSpec | None = None) -> Report:
-    """One course of events; the same seed gives the same one."""
+Script = Callable[[World], Coroutine[None, None, None]]
+"""What goes wrong, written by hand."""
+
+
+def simulate(
+    seed: int, nodes: int = 3, spec: ClusterSpec | None = None, *, script: Script | None = None
+) -> Report:
+    """One course of events; the same seed gives the same one. `script`: in place of faults from the seed."""
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _, __: None)  # what a killed controller leaves behind
     try:
         with simulated():
-            return loop.run_until_complete(_run(loop, seed, nodes, spec))
+            return loop.run_until_complete(_run(loop, seed, nodes, spec, script))
     finally:
         loop.close()
 
 
-async def _run(loop: VirtualLoop, seed: int, nodes: int, spec: ClusterSpec | None) -> Report:
+async def _run(
+    loop: VirtualLoop, seed: int, nodes: int, spec: ClusterSpec | None, script: Script | None
+) -> Report:
     world = World(loop, seed, spec or a_cluster(nodes, random.Random(seed)))  # noqa: S311
     nemesis = Nemesis(world, seed)
     world.begin()
     control = asyncio.ensure_future(_controllers(world))
     try:
         await asyncio.sleep(CALM_S)
-        await nemesis.torment()
+        await (script(world) if script else nemesis.torment())
         await asyncio.sleep(world.rng.uniform(0.0, 60.0))
         await nemesis.heal()
         await _until_well(world)

@@ -1,0 +1,141 @@
+"""Courses of events that once went wrong, written by hand: they hold when seeds have become others."""
+
+import asyncio
+
+import pytest
+
+from pgvigil.sim.run import Script, simulate
+from pgvigil.sim.server import Server
+from pgvigil.sim.world import World
+from tests.simulation.mutations import (
+    Mutate,
+    believe_silence_without_a_witness,
+    elect_another_timeline,
+    forget_who_was_asked_to_promote,
+)
+
+
+async def _another(world: World, old: Server) -> Server:
+    """Whoever takes writes in its place."""
+    while True:
+        for server in world.primaries():
+            if server is not old:
+                return server
+        await asyncio.sleep(0.001)
+
+
+def _kill_controller(world: World) -> None:
+    assert world.life is not None
+    world.life.kill()
+
+
+async def _the_only_one_with_the_newest_rows(world: World) -> None:
+    """Promoted, not yet verified, and everything fails: nobody else may become primary meanwhile."""
+    old, _, third = world.servers.values()
+    third.kill()
+    await asyncio.sleep(2.0)
+    old.kill()
+    new = await _another(world, old)
+    _kill_controller(world)
+    await asyncio.sleep(3.0)
+    new.kill()
+    await asyncio.sleep(40.0)
+    third.start()
+    await asyncio.sleep(10.0)
+
+
+async def _the_new_primary_dies_at_once(world: World) -> None:
+    old = next(world.primaries())
+    old.kill()
+    new = await _another(world, old)
+    new.kill()
+    await asyncio.sleep(20.0)
+
+
+async def _only_a_strayed_one_is_left(world: World) -> None:
+    """An old primary with rows of its own comes back as a standby while everybody else is gone."""
+    old = next(world.primaries())
+    here, others = old.host.name, [place for place in world.places() if place != old.host.name]
+    ways = [way for place in others for way in ((here, place), (place, here))]
+    world.network.cut(ways)
+    await _another(world, old)
+    await asyncio.sleep(5.0)
+    old.kill()
+    old.data.standby_signal = True
+    for server in world.servers.values():
+        if server is not old:
+            server.host.power_off()
+    world.network.heal(ways)
+    old.start()
+    await asyncio.sleep(30.0)
+    assert old.in_recovery, "it was promoted, with rows that the cluster had given up"
+
+
+async def _the_application_goes_on_while_controllers_die(world: World) -> None:
+    for _ in range(5):
+        await asyncio.sleep(5.0)
+        _kill_controller(world)
+    await asyncio.sleep(20.0)
+
+
+async def _only_the_controller_cannot_see_it(world: World) -> None:
+    primary = next(world.primaries())
+    ways = [("controller", primary.host.name), (primary.host.name, "controller")]
+    world.network.cut(ways)
+    await asyncio.sleep(60.0)
+    world.network.heal(ways)
+    await asyncio.sleep(10.0)
+
+
+def _fails(seed: int, script: Script) -> bool:
+    """Whether the simulation or the script itself finds something wrong."""
+    try:
+        return bool(simulate(seed, script=script).violations)
+    except AssertionError:
+        return True
+
+
+def test_what_only_the_controller_cannot_see_is_not_lost() -> None:
+    report = simulate(2, script=_only_the_controller_cannot_see_it)
+    assert not report.violations
+    assert report.failovers == 0
+
+
+def test_what_was_promoted_before_the_controller_died_is_not_replaced_by_something_older() -> None:
+    for seed in range(4):
+        report = simulate(seed, script=_the_only_one_with_the_newest_rows)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
+        assert report.lost == 0, f"seed {seed}"
+
+
+def test_two_crashes_in_quick_succession_leave_a_writable_node() -> None:
+    for seed in range(4):
+        report = simulate(seed, script=_the_new_primary_dies_at_once)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
+        assert report.failovers == 2
+        assert report.lost == 0
+
+
+def test_a_strayed_node_is_not_promoted_because_nobody_else_is_there() -> None:
+    for seed in range(4):
+        report = simulate(seed, script=_only_a_strayed_one_is_left)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
+
+
+@pytest.mark.parametrize(
+    ("mutate", "script"),
+    [
+        (forget_who_was_asked_to_promote, _the_only_one_with_the_newest_rows),
+        (elect_another_timeline, _only_a_strayed_one_is_left),
+        (believe_silence_without_a_witness, _only_the_controller_cannot_see_it),
+    ],
+)
+def test_a_rare_mutation_is_found(mutate: Mutate, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch)
+    assert any(_fails(seed, script) for seed in range(4))
+
+
+def test_databases_do_not_notice_that_controllers_die() -> None:
+    report = simulate(1, script=_the_application_goes_on_while_controllers_die)
+    assert not report.violations
+    assert (report.failovers, report.lost, report.outages_s) == (0, 0, ())
