@@ -23,7 +23,6 @@ SOURCE = ROOT / "src" / "pgvigil"
 PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted(DOCS.rglob("*.md")))
 WRITTEN = tuple(page for page in PAGES if page != DOCS / "reference" / "cli.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MEASURED = DOCS / "measured.md"
 """Written from a run of the benchmarks, which a fresh clone may not have had yet."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -144,8 +143,6 @@ def test_every_link_leads_somewhere() -> None:
     for path, target in links():
         place, _, anchor = target.partition("#")
         there = (path.parent / place).resolve() if place else path
-        if there == MEASURED and not anchor:
-            continue
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert not broken, "\n".join(broken)
