@@ -90,7 +90,7 @@ def elect_another_timeline(patch: pytest.MonkeyPatch) -> None:
 
 
 def rescue_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(failover, "_may_have_more", lambda _, __: False)
+    patch.setattr(failover, "_may_have_more", lambda _, __, ___: False)
 
 
 def leave_stale_primaries_alone(patch: pytest.MonkeyPatch) -> None:

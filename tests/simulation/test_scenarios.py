@@ -52,6 +52,21 @@ async def _the_new_primary_dies_at_once(world: World) -> None:
     await asyncio.sleep(20.0)
 
 
+async def _what_the_new_primary_could_not_send(world: World) -> None:
+    """Promoted, not yet verified, its link to the standby slow, and dead: its host has the last rows."""
+    old = next(world.primaries())
+    old.kill()
+    new = await _another(world, old)
+    _kill_controller(world)
+    await asyncio.sleep(3.0)
+    third = next(server for server in world.servers.values() if server not in (old, new))
+    world.network.cut([(new.host.name, third.host.name)])
+    await asyncio.sleep(3.0)
+    new.kill()
+    await asyncio.sleep(30.0)
+    world.network.heal([(new.host.name, third.host.name)])
+
+
 async def _only_a_strayed_one_is_left(world: World) -> None:
     """An old primary with rows of its own comes back as a standby while everybody else is gone."""
     old = next(world.primaries())
@@ -104,6 +119,13 @@ def test_what_only_the_controller_cannot_see_is_not_lost() -> None:
 def test_what_was_promoted_before_the_controller_died_is_not_replaced_by_something_older() -> None:
     for seed in range(4):
         report = simulate(seed, script=_the_only_one_with_the_newest_rows)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
+        assert report.lost == 0, f"seed {seed}"
+
+
+def test_rows_of_an_unverified_primary_are_rescued_too() -> None:
+    for seed in range(4):
+        report = simulate(seed, script=_what_the_new_primary_could_not_send)
         assert not report.violations, f"seed {seed}: {report.violations[0]}"
         assert report.lost == 0, f"seed {seed}"
 

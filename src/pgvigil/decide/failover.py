@@ -22,7 +22,7 @@ from pgvigil.model.step import (
     StartPrimary,
     Step,
 )
-from pgvigil.model.units import Lsn, NodeName
+from pgvigil.model.units import Lsn, NodeName, Timeline
 
 CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
@@ -232,11 +232,11 @@ def promotion_stages(
     where it is. A candidate further behind than `max_lag` was only chosen for the rescue's sake: without
     it there is no promotion, unless an operator forces it.
     """
-    record = situation.record
+    record, timeline = situation.record, _ending(situation, chosen)
     rescues: list[Step] = [
-        Rescue(name, chosen, record.timeline, record.generation)
+        Rescue(name, chosen, timeline, record.generation)
         for name in sorted(record.deposed - {chosen})
-        if not complete and name in situation.view.nodes and _may_have_more(situation, name)
+        if not complete and name in situation.view.nodes and _may_have_more(situation, name, timeline)
     ]
     follows = tuple(
         Follow(node.name, chosen, record.generation)
@@ -245,8 +245,8 @@ def promotion_stages(
         and node.name not in record.deposed
         and fed_by_standby(situation, node) in (None, chosen)
     )
-    promote = Promote(chosen, record.generation, at_least, record.timeline)
-    lacking = known_end(situation, record.timeline) - at_least > situation.spec.failover.max_lag_bytes
+    promote = Promote(chosen, record.generation, at_least, timeline)
+    lacking = known_end(situation, timeline) - at_least > situation.spec.failover.max_lag_bytes
     must = lacking and not record.forced and bool(rescues)
     first = tuple(rescues) if must or complete else (*rescues, *follows)
     last = follows if must or complete else ()
@@ -260,10 +260,19 @@ def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
     return frozenset(situation.view.nodes) - here - {chosen, situation.record.primary}
 
 
-def _may_have_more(situation: Situation, name: NodeName) -> bool:
+def _ending(situation: Situation, chosen: NodeName) -> Timeline:
+    """The timeline that ends now: the chosen one's.
+
+    It is beyond the record's when the former candidate was promoted, and lost before it was verified.
+    """
+    role = situation.view.node(chosen).standby
+    return max(role.timeline, situation.record.timeline) if role else situation.record.timeline
+
+
+def _may_have_more(situation: Situation, name: NodeName, timeline: Timeline) -> bool:
     """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
     host = is_down(situation.view.node(name))
-    return host is not None and (host.control is None or host.control.timeline == situation.record.timeline)
+    return host is not None and (host.control is None or host.control.timeline == timeline)
 
 
 def _promote(

@@ -193,6 +193,10 @@ class _Pinger:
         host, _, port = target.rpartition(":")
         server = world.by_address.get((host, int(port))) if host else None
         place = server.host.name if server else target
+        takes_s = 2 * world.network.base_s + world.network.slow_s(CONTROLLER, place)
+        await asyncio.sleep(min(takes_s, within_s))
         up = world.network.both(CONTROLLER, place) and (server is None or server.host.alive)
-        await asyncio.sleep(0.001 if up else within_s)
-        return up
+        if up and takes_s < within_s:
+            return True
+        await asyncio.sleep(max(within_s - takes_s, 0.0))
+        return False
