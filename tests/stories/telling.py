@@ -33,8 +33,8 @@ from pgvigil.model.sighting import (
     Refusal,
     Silence,
     Standby,
-    Unseen,
     Touch,
+    Unseen,
     Witness,
 )
 from pgvigil.model.spec import Tag, WhenUnreachable
