@@ -70,9 +70,7 @@ class Nemesis:
         self._order(Resume())
         await asyncio.sleep(10.0)
         for server in world.servers.values():
-            record = await world.store.load(world.spec.name)
-            standby = record is not None and record.primary != server.name
-            if server.state == "down" and server.host.alive and (server.data.standby_signal or not standby):
+            if server.state == "down" and server.host.alive:
                 server.start()
 
     # choosing
