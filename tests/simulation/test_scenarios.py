@@ -6,7 +6,7 @@ import pytest
 
 from pgvigil.sim.run import Script, simulate
 from pgvigil.sim.server import Server
-from pgvigil.sim.world import World
+from pgvigil.sim.world import GATEWAY, World
 from tests.simulation.mutations import (
     Mutate,
     believe_silence_without_a_witness,
@@ -100,6 +100,26 @@ async def _only_the_controller_cannot_see_it(world: World) -> None:
     await asyncio.sleep(60.0)
     world.network.heal(ways)
     await asyncio.sleep(10.0)
+
+
+async def _hiccups(world: World) -> None:
+    """Every place is cut off now and then, always a little too short for a verdict."""
+    until, longest = world.loop.time() + 300.0, world.spec.timings.unreachable_after.total_seconds() - 0.3
+    while world.loop.time() < until:
+        await asyncio.sleep(world.rng.uniform(1.0, 10.0))
+        here = world.rng.choice(world.places())
+        others = [place for place in (*world.places(), GATEWAY) if place != here]
+        ways = [way for place in others for way in ((here, place), (place, here))]
+        world.network.cut(ways)
+        await asyncio.sleep(world.rng.uniform(0.05, longest))
+        world.network.heal(ways)
+
+
+def test_hiccups_are_no_loss() -> None:
+    for seed in (1, 2, 3):
+        report = simulate(seed, script=_hiccups)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
+        assert (report.failovers, report.lost) == (0, 0), f"seed {seed}"
 
 
 def _fails(seed: int, script: Script) -> bool:
