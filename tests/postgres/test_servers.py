@@ -22,10 +22,10 @@ Eventually = Callable[[Callable[[], object]], None]
 
 
 def zombies() -> list[str]:
-    """Our children that ended and were not collected."""
+    """Server processes among our children that ended and were not collected."""
     told = subprocess.run(["ps", "-o", "stat=,pid=,comm=", "--ppid", str(os.getpid())],
                           capture_output=True, text=True, check=False)  # fmt: skip
-    return [line for line in told.stdout.splitlines() if line.startswith("Z")]
+    return [line for line in told.stdout.splitlines() if line.startswith("Z") and "post" in line]
 
 
 def start_by_pg_ctl(server: Server, account: Account) -> None:

@@ -1,22 +1,19 @@
 """The user's own shell lines, with events as JSON on standard input. Broken ones harm nothing."""
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
+from pgvigil.errors import Unreachable
 from pgvigil.model.record import Event
-from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.spec import ClusterSpec, LocalShell
 from pgvigil.model.spec import Hooks as HookSpec
-
-if TYPE_CHECKING:
-    from pgvigil.model.units import ClusterName
+from pgvigil.model.units import ClusterName  # noqa: TC001  # as everywhere else
+from pgvigil.ports.shell import make_shell
 
 WAITING_AT_MOST: Final = 1_000
 """Events that wait for a slow program; the oldest are dropped beyond that."""
@@ -64,30 +61,17 @@ class Hooks:
 
 
 async def _run(line: str, spec: HookSpec, event: Event) -> str:
-    """One shell line with one event; what went wrong, empty if nothing did."""
+    """One shell line with one event; what went wrong, empty if nothing did. It is ended in time."""
+    shell = make_shell(LocalShell(), host="localhost")
     try:
-        process = await asyncio.create_subprocess_exec(
-            "sh",
-            "-c",
-            line,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+        output = await shell.run(
+            line, stdin=event_text(event).encode(), within_s=spec.timeout.total_seconds()
         )
-    except OSError as wrong:
-        return str(wrong)
-    try:
-        async with asyncio.timeout(spec.timeout.total_seconds()):
-            _, said = await process.communicate(event_text(event).encode())
-    except TimeoutError:
-        return f"it took longer than {spec.timeout.total_seconds():g} s"
+    except Unreachable as lost:
+        return str(lost)
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if not process.returncode:
-        return ""
-    return said.decode(errors="replace").strip()[-300:] or f"exit status {process.returncode}"
+        shell.close()
+    return (output.complaint[-300:] or f"exit status {output.status}") if output.status else ""
 
 
 def event_text(event: Event) -> str:
