@@ -102,6 +102,30 @@ async def _only_the_controller_cannot_see_it(world: World) -> None:
     await asyncio.sleep(10.0)
 
 
+async def _an_old_primary_beside_a_restart(world: World) -> None:
+    """The only other node is a primary of the past, whose shell is back when ours has crashed."""
+    old, new = world.servers.values()
+    old.host.power_off()
+    await _another(world, old)
+    await asyncio.sleep(5.0)
+    old.supervised, old.host.shell_broken = False, "lost"
+    old.host.power_on()
+    old.start()
+    await asyncio.sleep(5.0)
+    new.supervised = False
+    new.kill()
+    await asyncio.sleep(2.0)
+    old.host.shell_broken = ""
+    await asyncio.sleep(20.0)
+    assert new.takes_writes, "it was not started"
+    assert not old.takes_writes, "the old primary was not fenced"
+
+
+def test_an_old_primary_does_not_hinder_the_restart_of_the_present_one() -> None:
+    report = simulate(4, nodes=2, script=_an_old_primary_beside_a_restart)
+    assert not report.violations, str(report.violations[0])
+
+
 async def _hiccups(world: World) -> None:
     """Every place is cut off now and then, always a little too short for a verdict."""
     until, longest = world.loop.time() + 300.0, world.spec.timings.unreachable_after.total_seconds() - 0.3

@@ -164,8 +164,10 @@ def restarting(situation: Situation) -> Decision:
     if situation.phase_age_s() > RESTART_WITHIN_S and elect(situation).chosen:
         return start(situation, "restart_failed", (f"it did not come back within {RESTART_WITHIN_S:g} s",))
     if is_down(primary):
+        strays = stray_fences(situation)
+        first = (Stage(strays, must=False),) if strays else ()
         step = StartPrimary(record.primary, record.generation)
-        return Act("restart", f"start {record.primary}", None, (Stage((step,)),))
+        return Act("restart", f"start {record.primary}", None, (*first, Stage((step,))))
     return Hold("restarting", f"{record.primary} is being started", "wait, or see its log")
 
 

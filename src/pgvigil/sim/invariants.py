@@ -48,6 +48,7 @@ class Rules:
         self.by_hand: set[NodeName] = set()
         """Nodes on which a human did what no rule can answer for."""
         self._promoted: dict[int, NodeName] = {}
+        self._asked_at = 0.0
         self._generation = 0
         self.record: ClusterRecord | None = None
 
@@ -114,6 +115,7 @@ class Rules:
             if life.alive:
                 self._broken("I1", f"{server.name} is promoted, the record says {_words(record)}")
             return
+        self._asked_at = self._world.loop.time()
         other = self._promoted.setdefault(record.generation, server.name)
         if other != server.name:
             self._broken("I1", f"generation {record.generation} promotes {other} and {server.name}")
@@ -146,6 +148,11 @@ class Rules:
             and (world.network.slow_s(*link) < SLOW_S)
         )
 
+    def _known_before(self, server: "Server") -> bool:
+        """Whether it could be reached when the promotion was asked for: from then on there is no way back."""
+        since = self._world.network.steady_since("controller", server.host.name)
+        return self._known_well(server) and since < self._asked_at - STEADY_S
+
     def serves(self, server: "Server") -> None:
         """I2: a second node takes writes only if the first could not be fenced, and that was accepted."""
         record = self.record
@@ -158,7 +165,7 @@ class Rules:
                 continue
             if record.fenced is not Fenced.RISK_ACCEPTED and other.name == record.previous:
                 self._broken("I2", f"{server.name} takes writes ({record.fenced}), {other.name} still lives")
-            elif self._known_well(other) and self._world.loop.time() - other.serving_since > STEADY_S:
+            elif self._known_before(other) and self._world.loop.time() - other.serving_since > STEADY_S:
                 self._broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
 
     def _left_behind(self, server: "Server", record: ClusterRecord) -> None:
@@ -171,7 +178,7 @@ class Rules:
             behind = other.data.wal[mine:]
             kin = other is not server and other.data.common(server.data) == mine
             planned = record.origin is Origin.SWITCHOVER and other.name == record.previous
-            if not kin or other.name in self.by_hand or not (planned or self._known_well(other)):
+            if not kin or other.name in self.by_hand or not (planned or self._known_before(other)):
                 continue
             if rows := [record.row for record in behind if record.row]:
                 rule = "I5" if planned else "I4"
