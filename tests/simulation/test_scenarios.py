@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pgvigil.sim.run import Script, simulate
-from pgvigil.sim.server import Server
+from pgvigil.sim.server import STOPPED, Server
 from pgvigil.sim.world import GATEWAY, World
 from tests.simulation.mutations import (
     Mutate,
@@ -123,6 +123,38 @@ async def _an_old_primary_beside_a_restart(world: World) -> None:
 
 def test_an_old_primary_does_not_hinder_the_restart_of_the_present_one() -> None:
     report = simulate(4, nodes=2, script=_an_old_primary_beside_a_restart)
+    assert not report.violations, str(report.violations[0])
+
+
+async def _an_old_primary_that_lets_nobody_in(world: World, ails: str) -> None:
+    """Its host is back in reach, but over SQL it says nothing, or turns us away; it would take writes."""
+    old = next(world.primaries())
+    old.supervised = False
+    ways = [
+        way
+        for place in world.places()
+        if place != old.host.name
+        for way in ((old.host.name, place), (place, old.host.name))
+    ]
+    world.network.cut(ways)
+    await _another(world, old)
+    if ails == "hung":
+        old.freeze()
+    else:
+        old.rejects = ails
+        for backend in tuple(old.backends):
+            old.backends.pop(backend)
+            backend.bye(STOPPED)
+    await asyncio.sleep(8.0)
+    world.network.heal(ways)
+    await asyncio.sleep(20.0)
+    old.thaw()
+    assert not old.takes_writes, "the old primary was not fenced"
+
+
+@pytest.mark.parametrize("ails", ["hung", "53300", "28P01"])
+def test_an_old_primary_that_lets_nobody_in_is_fenced_through_its_host(ails: str) -> None:
+    report = simulate(5, script=lambda world: _an_old_primary_that_lets_nobody_in(world, ails))
     assert not report.violations, str(report.violations[0])
 
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide.situation import Situation, is_down, points_at
+from pgvigil.decide.situation import Situation, host_says, is_down, points_at
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import FollowUpstream, Refused, Rejoin
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
-from pgvigil.model.sighting import HostAnswer, NodeView
+from pgvigil.model.sighting import HostAnswer, NodeView, Postmaster
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import (
     Act,
@@ -129,6 +129,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         return _tidy(situation, node, {slot_name(node.name)})
     if not situation.is_ours(node) or node.primary:
         return None
+    if fence := _unheard_primary(situation, node):
+        return fence
     auto = situation.spec.failover.auto_rejoin
     unfinished = node.host_answer is not None and bool(node.host_answer.marker)
     if is_down(node):
@@ -159,6 +161,23 @@ def _signal_left(situation: Situation, node: NodeView) -> bool:
     """Whether the host saw `standby.signal` after the primary had settled: PostgreSQL removes it itself."""
     host = node.host_answer
     return bool(host and host.standby_signal and situation.view.at - host.at < situation.phase_age_s())
+
+
+def _unheard_primary(situation: Situation, node: NodeView) -> Step | None:
+    """A primary of the past that does not let us in (hung, full, login refused), but runs: others may write.
+
+    Only its host can say so: a server process, and no `standby.signal` that would make it a standby.
+    """
+    host, record = host_says(node), situation.record
+    if node.name not in record.deposed or node.answer or host is None or host.standby_signal or host.marker:
+        return None
+    match host.postmaster:
+        case Postmaster.FROZEN:
+            return Fence(node.name, record.generation, StopMode.KILL)
+        case Postmaster.RUNNING:
+            return Fence(node.name, record.generation, StopMode.IMMEDIATE)
+        case _:
+            return None
 
 
 def _reattach(situation: Situation, node: NodeView) -> Step | None:
