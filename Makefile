@@ -19,10 +19,10 @@ demo: setup  ## Show a failover on this machine, with real servers and a writer.
 	$(BIN)/pgvigil demo $(ARGS)
 
 test: majors  ## Run all tests that need no root.
-	$(BIN)/pytest -m "not faults" -n 3 --dist worksteal $(ARGS)
+	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal $(ARGS)
 
 test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18.
-	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 3 --dist worksteal tests/postgres/test_failover.py \
+	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 2 --dist worksteal tests/postgres/test_failover.py \
 	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
