@@ -32,6 +32,8 @@ class Host:
         self.boots = 1
         self.shell_broken = ""
         """`lost`: nobody answers there; `refused`: our key is turned away."""
+        self.changed_at = 0.0
+        """When it, or its shell, last came back."""
 
     def power_off(self) -> None:
         """It is gone, and everything on it."""
@@ -39,10 +41,16 @@ class Host:
         self.server.power_off()
         self.world.say(self.name, "host is gone")
 
+    def mend_shell(self) -> None:
+        """Its SSH server is there again, and takes our key."""
+        if self.shell_broken:
+            self.shell_broken, self.changed_at = "", self.world.loop.time()
+
     def power_on(self) -> None:
         """It boots; a supervised server is started."""
         self.alive = True
         self.boots += 1
+        self.changed_at = self.world.loop.time()
         self.world.say(self.name, "host is back")
         if self.server.supervised:
             self.world.loop.call_later(self.world.rng.uniform(0.5, 5.0), self._start)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
+from pgvigil.sim.life import CONTROLLER
 
 if TYPE_CHECKING:
     from pgvigil.model.units import NodeName
@@ -81,7 +82,10 @@ class Rules:
             self._needed(before, record)
 
     def _needed(self, before: ClusterRecord, record: ClusterRecord) -> None:
-        """I6: never away from a primary that is healthy for most vantage points, never while paused."""
+        """I6: never away from a primary that is healthy for most vantage points, never while paused.
+
+        Only those count whom the controller can ask: of what lies behind a cut it hears nothing.
+        """
         world = self._world
         if before.paused and before.paused_until is None and not record.forced:
             self._broken("I6", "an automatic failover while paused")
@@ -90,7 +94,11 @@ class Rules:
             return
         self.unneeded += 1
         network, here = world.network, primary.host.name
-        places = [p for p in world.places() if p != here and self._place_lives(p)]
+        places = [
+            place
+            for place in world.places()
+            if place != here and self._place_lives(place) and network.both(CONTROLLER, place)
+        ]
         reaching = [
             place
             for place in places
@@ -136,21 +144,16 @@ class Rules:
         return None
 
     def _known_well(self, server: "Server") -> bool:
-        world = self._world
-        link = "controller", server.host.name
-        steady = world.loop.time() - world.network.steady_since(*link) > STEADY_S
-        shell = not server.host.shell_broken
-        return (
-            steady
-            and shell
-            and server.host.alive
-            and world.network.both(*link)
-            and (world.network.slow_s(*link) < SLOW_S)
-        )
+        """Whether the controller has been able to reach that host, and its shell, for some time."""
+        network, host = self._world.network, server.host
+        link = CONTROLLER, host.name
+        usable = host.alive and not host.shell_broken and network.both(*link)
+        since = max(network.steady_since(*link), host.changed_at)
+        return usable and network.slow_s(*link) < SLOW_S and self._world.loop.time() - since > STEADY_S
 
     def _known_before(self, server: "Server") -> bool:
         """Whether it could be reached when the promotion was asked for: from then on there is no way back."""
-        since = self._world.network.steady_since("controller", server.host.name)
+        since = max(self._world.network.steady_since(CONTROLLER, server.host.name), server.host.changed_at)
         return self._known_well(server) and since < self._asked_at - STEADY_S
 
     def serves(self, server: "Server") -> None:

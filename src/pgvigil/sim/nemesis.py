@@ -63,7 +63,8 @@ class Nemesis:
             world.network.slow(ways, 0.0)
         self._cuts, self._slow = [], []
         for server in world.servers.values():
-            server.rejects, server.host.shell_broken = "", ""
+            server.rejects = ""
+            server.host.mend_shell()
             server.thaw()
             if not server.host.alive:
                 server.host.power_on()
@@ -169,7 +170,7 @@ class Nemesis:
         host = self._victim().host
         host.shell_broken = self._rng.choice(("lost", "refused"))
         await self._pause(60.0)
-        host.shell_broken = ""
+        host.mend_shell()
 
     async def promote_slowly(self) -> None:
         """Promotions take long for a while."""
