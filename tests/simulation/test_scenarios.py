@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from pgvigil.model.command import Switchover
 from pgvigil.sim.run import Script, simulate
 from pgvigil.sim.server import STOPPED, Server
 from pgvigil.sim.world import GATEWAY, World
@@ -156,6 +157,29 @@ async def _an_old_primary_that_lets_nobody_in(world: World, ails: str) -> None:
 def test_an_old_primary_that_lets_nobody_in_is_fenced_through_its_host(ails: str) -> None:
     report = simulate(5, script=lambda world: _an_old_primary_that_lets_nobody_in(world, ails))
     assert not report.violations, str(report.violations[0])
+
+
+async def _started_while_its_successor_is_promoted(world: World) -> None:
+    """Somebody starts the stopped primary while the candidate takes long."""
+    old = next(world.primaries())
+    world.slow_promotion = 10.0
+    assert world.fleet is not None
+    order = asyncio.ensure_future(
+        world.fleet.order(
+            world.spec.name, Switchover(), dry_run=False, within_s=60.0, progress=lambda _: None
+        )
+    )
+    while old.state != "down":  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(3.0)
+    old.start()
+    await order
+
+
+def test_a_primary_stopped_for_a_switchover_cannot_come_back_as_one() -> None:
+    report = simulate(6, script=_started_while_its_successor_is_promoted)
+    assert not report.violations, str(report.violations[0])
+    assert report.lost == 0
 
 
 async def _hiccups(world: World) -> None:

@@ -28,7 +28,7 @@ pg2: received 120 bytes more
 >> act switch: pg2 has everything; promote it
 >>     record: generation 2, promoting, primary pg2
 >>     1. promote pg2 as generation 2, not behind 0/50001C0
->>     2. stop PostgreSQL on pg1 (fast) and see to it that it can only return as a standby
+>>     1. stop PostgreSQL on pg1 (fast) and see to it that it can only return as a standby
 >>     2. point pg3 at pg2
 carry out
 at 0.4 s

@@ -107,7 +107,11 @@ def _stopped(situation: Situation, host: HostAnswer, candidate: NodeView) -> Dec
 
 
 def _promote(situation: Situation, candidate: NodeName) -> Act:
-    """The old primary is proved stopped and the candidate complete: from here there is only forward."""
+    """The old primary is proved stopped and the candidate complete: from here there is only forward.
+
+    A promotion may take long, so the old primary gets its `standby.signal` beside it, not after it:
+    whoever starts it meanwhile gets a standby.
+    """
     node = situation.view.node(candidate)
     assert node.standby is not None
     old = situation.record.primary
@@ -125,8 +129,8 @@ def _promote(situation: Situation, candidate: NodeName) -> Act:
     stages = promotion_stages(replace(situation, record=record), candidate, record.at_least, complete=True)
     fence = Fence(old, record.generation, StopMode.FAST)
     promote, *follows = stages
-    rest = Stage((fence, *(step for stage in follows for step in stage.steps)), must=False)
-    return Act("switch", f"{candidate} has everything; promote it", record, (promote, rest))
+    beside = replace(promote, steps=(*promote.steps, fence))
+    return Act("switch", f"{candidate} has everything; promote it", record, (beside, *follows))
 
 
 def _undo(situation: Situation, why: str) -> Act:

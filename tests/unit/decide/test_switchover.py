@@ -123,7 +123,7 @@ def test_a_candidate_with_everything_is_promoted() -> None:
     assert (record.fenced, record.origin, record.candidate) == (Fenced.STOPPED, Origin.SWITCHOVER, None)
     assert record.deposed == {PG1}
     assert record.at_least == HERE + 0x78
-    assert kinds(act) == [["Promote pg2"], ["Fence pg1", "Follow pg3"]]
+    assert kinds(act) == [["Promote pg2", "Fence pg1"], ["Follow pg3"]]
 
 
 @pytest.mark.parametrize(
