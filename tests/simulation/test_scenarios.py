@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pgvigil.model.command import Switchover
+from pgvigil.model.record import Phase
 from pgvigil.sim.run import Script, simulate
 from pgvigil.sim.server import STOPPED, Server
 from pgvigil.sim.world import GATEWAY, World
@@ -157,6 +158,32 @@ async def _an_old_primary_that_lets_nobody_in(world: World, ails: str) -> None:
 def test_an_old_primary_that_lets_nobody_in_is_fenced_through_its_host(ails: str) -> None:
     report = simulate(5, script=lambda world: _an_old_primary_that_lets_nobody_in(world, ails))
     assert not report.violations, str(report.violations[0])
+
+
+async def _an_old_primary_beside_a_failover_begun_by_another_controller(world: World) -> None:
+    first, second, third = world.servers.values()
+    for server in (first, second, third):
+        server.supervised = False
+    first.host.power_off()
+    second = await _another(world, first)
+    third = next(server for server in world.servers.values() if server not in (first, second))
+    await asyncio.sleep(5.0)
+    second.kill()
+    while (await world.store.load(world.spec.name)).phase is not Phase.FENCING:  # type: ignore[union-attr]
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    _kill_controller(world)
+    first.host.power_on()
+    first.start()
+    while not third.takes_writes:
+        await asyncio.sleep(0.01)
+    assert not first.takes_writes, "the old primary was not fenced before there was a new one"
+
+
+def test_whoever_goes_on_with_a_failover_fences_old_primaries_too() -> None:
+    for seed in (1, 2, 3, 4):
+        report = simulate(seed, script=_an_old_primary_beside_a_failover_begun_by_another_controller)
+        assert not report.violations, f"seed {seed}: {report.violations[0]}"
 
 
 async def _started_while_its_successor_is_promoted(world: World) -> None:

@@ -140,9 +140,7 @@ def promoting(situation: Situation) -> Decision:
         return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
     if chosen.standby:
         stages = promotion_stages(situation, chosen.name, record.at_least)
-        if strays := stray_fences(situation):
-            stages = (Stage(strays, must=False), *stages)
-        return Act("promote", f"promote {chosen.name}", None, stages)
+        return Act("promote", f"promote {chosen.name}", None, (*_strays_first(situation), *stages))
     for problem in VERDICTS:
         finding = situation.diagnosis.find(problem, chosen.name)
         if finding and finding.urgency is Urgency.NOW:
@@ -164,10 +162,9 @@ def restarting(situation: Situation) -> Decision:
     if situation.phase_age_s() > RESTART_WITHIN_S and elect(situation).chosen:
         return start(situation, "restart_failed", (f"it did not come back within {RESTART_WITHIN_S:g} s",))
     if is_down(primary):
-        strays = stray_fences(situation)
-        first = (Stage(strays, must=False),) if strays else ()
         step = StartPrimary(record.primary, record.generation)
-        return Act("restart", f"start {record.primary}", None, (*first, Stage((step,))))
+        stages = (*_strays_first(situation), Stage((step,)))
+        return Act("restart", f"start {record.primary}", None, stages)
     return Hold("restarting", f"{record.primary} is being started", "wait, or see its log")
 
 
@@ -256,6 +253,12 @@ def promotion_stages(
     return tuple(stage for stage in stages if stage.steps)
 
 
+def _strays_first(situation: Situation) -> tuple[Stage, ...]:
+    """Primaries of the past that take writes are stopped before there is a new one, if they can be."""
+    strays = stray_fences(situation)
+    return (Stage(strays, must=False),) if strays else ()
+
+
 def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
     """Who cannot be pointed at the new primary now: to be done when they are back."""
     here = {node.name for node in situation.standbys()}
@@ -290,7 +293,8 @@ def _promote(
         since=situation.wall,
         origin=Origin.FAILOVER,
     )
-    stages = promotion_stages(replace(situation, record=record), chosen, at)
+    ahead = replace(situation, record=record)
+    stages = (*_strays_first(ahead), *promotion_stages(ahead, chosen, at))
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
 
 
