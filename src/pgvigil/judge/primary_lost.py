@@ -14,7 +14,8 @@ def primary_lost(case: Case) -> Finding | None:
     At least one other vantage point must have tried since the silence began, and none may have got
     through (SAFETY §2, rows 6 and 8). It rests on silence alone: where our own network or loop is in
     doubt, nothing is concluded, and the silence counts only from when that doubt ended. What was lost in
-    a hiccup is repeated by TCP at its leisure: so the last word has a connect begun after the wait.
+    a hiccup is repeated by TCP at its leisure: so the last word has a connect begun after the wait. A
+    connect that got through, however slowly, says that the host lives: the wait begins anew.
     """
     primary, sql, since = case.primary, case.primary.sql, case.silent_since()
     if case.distrusted or since is None or not isinstance(sql, NoAnswer) or sql.silence not in GONE:
@@ -25,7 +26,7 @@ def primary_lost(case: Case) -> Finding | None:
     wait = timings.unreachable_after
     if sql.silence is Silence.MUTE:
         wait = max(wait, timings.hung_after)
-    due = Instant(max(since, case.view.sound_since) + wait.total_seconds())
+    due = Instant(_counted_from(case, since, sql.silence) + wait.total_seconds())
     confirmed, contradicted = _vantage_points(case, since)
     if contradicted:
         return None
@@ -47,6 +48,13 @@ def primary_lost(case: Case) -> Finding | None:
     if touch is None or touch.at < due:
         return Finding(Problem.PRIMARY_LOST, primary.name, evidence, Urgency.WAITING)
     return None if touch.reached else Finding(Problem.PRIMARY_LOST, primary.name, evidence)
+
+
+def _counted_from(case: Case, since: Instant, silence: Silence) -> float:
+    """From when on nobody answered: neither the server nor, where not even TCP connects, its host."""
+    touch = case.primary.touch
+    touched = touch.reached_at if touch and silence is not Silence.MUTE else None
+    return max(since, case.view.sound_since, since if touched is None else touched)
 
 
 def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeName]]:

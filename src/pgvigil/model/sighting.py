@@ -264,6 +264,8 @@ class Touch:
 
     at: Instant
     reached: bool
+    reached_at: Instant | None = None
+    """When any attempt of this silence last got through; one that is slow may be older than `at`."""
 
 
 @dataclass(frozen=True, slots=True)

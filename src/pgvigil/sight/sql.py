@@ -117,8 +117,14 @@ class SqlWatch:
         return True
 
     def _connect_s(self) -> float:
-        """Short enough that an attempt ends well before silence becomes a verdict."""
+        """Short enough that an attempt ends well before silence becomes a verdict.
+
+        Once TCP got through, the whole way to a session is waited for: over a slow network it takes several
+        round trips, and an attempt at a host that died meanwhile counts as one at a hung server.
+        """
         timings = self._timings
+        if isinstance(self.look, NoAnswer) and self.look.silence is Silence.MUTE:
+            return max(timings.connect_timeout, timings.hung_after).total_seconds()
         return min(timings.connect_timeout, timings.unreachable_after / 2).total_seconds()
 
     async def _probe(self) -> None:

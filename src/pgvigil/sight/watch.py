@@ -31,7 +31,8 @@ from pgvigil.sight.sql import SqlWatch
 WITNESS_EVERY_S = 0.3
 TOUCH_EVERY_S = 0.1
 TOUCH_S = 0.25
-"""A TCP connect that takes longer than this, over a network that is fine again, is none."""
+"""A TCP connect that takes longer than this, over a network that is fine again, is none. It is not given
+up: over a slow network it gets through later, and says then that the host lives."""
 REFERENCES_EVERY_S = 5.0
 LATE_MEMORY_S = 2.0
 LOOP_TICK_S = 0.1
@@ -235,11 +236,29 @@ class ClusterWatch:
     async def _touch(self, name: NodeName) -> None:
         target, begun = self._spec.node(name), self._clock.now()
         host = f"[{target.host}]" if ":" in target.host else target.host
-        reached = await self._pinger.reaches(f"{host}:{target.port}", within_s=TOUCH_S)
-        known = self._touches.get(name)
-        if known is None or begun > known.at:
-            self._touches[name] = Touch(begun, reached)
-            self.news.set()
+        limit = max(TOUCH_S, self._spec.timings.unreachable_after.total_seconds())
+        pending = asyncio.ensure_future(self._pinger.reaches(f"{host}:{target.port}", within_s=limit))
+        try:
+            await asyncio.wait({pending}, timeout=TOUCH_S)
+            self._note_touch(name, begun, reached=pending.done() and pending.result())
+            if not pending.done() and await pending:
+                self._note_touch(name, begun, reached=True)
+        finally:
+            pending.cancel()
+
+    def _note_touch(self, name: NodeName, begun: Instant, *, reached: bool) -> None:
+        """The newest attempt, and when any of them last got through."""
+        if isinstance(self._sql[name].look, Answer):
+            return
+        newest, reached_at = self._touches.get(name), self._reached_at(name)
+        if newest is None or begun >= newest.at:
+            newest = Touch(begun, reached)
+        self._touches[name] = replace(newest, reached_at=self._clock.now() if reached else reached_at)
+        self.news.set()
+
+    def _reached_at(self, name: NodeName) -> Instant | None:
+        touch = self._touches.get(name)
+        return touch.reached_at if touch else None
 
     async def _watch_references(self) -> None:
         """Ask our own reference targets now and then, and at once when the primary falls silent."""

@@ -511,3 +511,20 @@ def test_a_primary_that_answers_as_a_standby_was_replaced() -> None:
     demoted = replace(cluster, record=replace(C.record, primary=NodeName("pg3")))
     found = judged(claims_primary(demoted, "pg2", timeline=2))
     assert [f.problem for f in found.findings if f.node == "pg2"] == [Problem.STALE_PRIMARY]
+
+
+def test_a_connect_that_got_through_slowly_says_that_the_host_lives() -> None:
+    """A network with a second's delay is no dead host (SAFETY §8: very slow)."""
+    gone = receiver_lost(lost(C), ["pg3"])
+    touch = gone.view.node(NodeName("pg1")).touch
+    assert touch is not None
+    assert _urgency(gone) is Urgency.NOW
+    slow = seen(gone, "pg1", touch=replace(touch, reached_at=Instant(NOW - 0.9)))
+    assert _urgency(slow) is Urgency.WAITING
+    long_ago = seen(gone, "pg1", touch=replace(touch, reached_at=Instant(NOW - 60.0)))
+    assert _urgency(long_ago) is Urgency.NOW
+
+
+def _urgency(cluster: Cluster) -> Urgency | None:
+    finding = judged(cluster).find(Problem.PRIMARY_LOST)
+    return finding.urgency if finding else None
