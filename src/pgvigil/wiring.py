@@ -16,7 +16,7 @@ from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.clock import SystemClock
-from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Store
+from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.hooks import Hooks
 from pgvigil.ports.ping import NetworkPinger
@@ -41,6 +41,11 @@ def node_ports(spec: NodeSpec) -> NodePorts:
     return NodePorts(spec, new_session, new_session(), shell)
 
 
+def witness_shells(spec: ClusterSpec) -> dict[str, Shell]:
+    """The real shells of a cluster's witness hosts; nothing is opened yet."""
+    return {each.name: make_shell(each.shell, host=each.host) for each in spec.witnesses}
+
+
 def cluster_controller(
     spec: ClusterSpec,
     store: Store,
@@ -56,7 +61,17 @@ def cluster_controller(
     journal = Journal(spec.name, store, clock, log, notifiers)
     pinger, own_shell = NetworkPinger(), make_shell(LocalShell(), host="localhost")
     return ClusterController(
-        spec, nodes, pinger, clock, store, journal, log, mode=mode, own_shell=own_shell, advisor=advisor
+        spec,
+        nodes,
+        pinger,
+        clock,
+        store,
+        journal,
+        log,
+        mode=mode,
+        own_shell=own_shell,
+        advisor=advisor,
+        witnesses=witness_shells(spec),
     )
 
 
@@ -132,12 +147,14 @@ async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckIt
     """Look once at these clusters, side by side, and say what is not as it should be; changes nothing."""
 
     async def one(spec: ClusterSpec) -> list[CheckItem]:
-        nodes = {node.name: node_ports(node) for node in spec.nodes}
+        nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
         try:
-            return await survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock())
+            return await survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock(), witnesses)
         finally:
             for ports in nodes.values():
                 ports.close()
+            for shell in witnesses.values():
+                shell.close()
 
     wanted = [spec for spec in config.clusters if spec.name in clusters]
     return [item for items in await asyncio.gather(*map(one, wanted)) for item in items]

@@ -100,6 +100,10 @@ class Lab:
         host.boot()
         return host
 
+    def add_witness(self, name: str = "w1") -> LabHost:
+        """A host with sshd and without PostgreSQL, on the bridge like all others; made once."""
+        return self.hosts.get(name) or self.add_host(name)
+
     def cluster(
         self, nodes: int = 3, settings: Mapping[str, str] | None = None, sync: str | None = None
     ) -> Cluster:

@@ -21,6 +21,7 @@ from pgvigil.model.sighting import (
     Refusal,
     Silence,
     Witness,
+    WitnessLook,
 )
 from pgvigil.model.step import (
     Act,
@@ -318,3 +319,42 @@ def test_no_hiccup_shorter_than_unreachable_after_is_a_verdict(for_s: float, loo
     assert answer
     looked = replace(answer, at=type(NOW)(NOW - looked_ago_s))
     assert verdict(seen(cluster, "pg2", sql=looked)) < 2
+
+
+WITNESS_WORDS = st.lists(
+    st.tuples(
+        st.sampled_from(["w1", "w2", "w3"]),
+        st.sampled_from(list(Reach)),
+        st.sampled_from([True, False, None]),
+        st.sampled_from([None, *Reach]),
+    ),
+    unique_by=lambda word: word[0],
+    max_size=3,
+)
+
+
+@MANY
+@given(SILENCES, st.floats(0, 20), st.booleans(), st.booleans(), WITNESS_WORDS, st.booleans())
+def test_a_witness_host_delays_nothing_that_was_proved_and_none_who_gets_through_is_overruled(
+    silence: Silence,
+    for_s: float,
+    bare: bool,
+    confirmed: bool,
+    said: list[tuple[str, Reach, bool | None, Reach | None]],
+    heard: bool,
+) -> None:
+    cluster = a_cluster("pg1* pg2 pg3")
+    cluster = fallen_silent(without_shells(cluster) if bare else cluster, silence, for_s)
+    if confirmed:
+        cluster = witnessed(cluster, "pg1", Reach.NO_REPLY, ["pg2"])
+    words = tuple(Witness(name, NOW, reach, others, before) for name, reach, others, before in said)
+    before = cluster.view.node(NodeName("pg1")).witnesses
+    more = seen(cluster, "pg1", witnesses=(*before, *words))
+    looks = {name: WitnessLook(NOW, heard=heard) for name in ("w1",)}
+    more = replace(more, view=replace(more.view, witnesses=looks))
+    if any(word.reach.through for word in words):
+        assert verdict(more) < 2
+    else:
+        assert verdict(more) >= verdict(cluster)
+    if verdict(cluster) < 2 <= verdict(more):
+        assert any(word.counts and not word.reach.through for word in words)

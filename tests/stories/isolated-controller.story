@@ -6,14 +6,14 @@ at 1.5 s
 pg1, pg2, pg3: timed out
 references: not reached
 >> controller_isolated here (tell): only 0 of our 1 reference targets answer
->> primary_unseen pg1 (waiting in 0.5 s): it has not answered us for 1.5 s (timed_out); no other vantage point could confirm or deny that it is gone
+>> primary_unseen pg1 (waiting in 0.5 s): it has not answered us for 1.5 s (timed_out); pg2, pg3 cannot be reached from here either: they may see it well, and we be the ones cut off
 >> standby_down pg2 (tell): it does not answer (timed_out)
 >> standby_down pg3 (tell): it does not answer (timed_out)
 >> hold controller_isolated: controller isolated (look at this controller's own network)
 at 60 s
 references: not reached
 >> controller_isolated here (tell): only 0 of our 1 reference targets answer
->> primary_unseen pg1 (tell): it has not answered us for 60.0 s (timed_out); no other vantage point could confirm or deny that it is gone
+>> primary_unseen pg1 (tell): it has not answered us for 60.0 s (timed_out); pg2, pg3 cannot be reached from here either: they may see it well, and we be the ones cut off
 >> standby_down pg2 (tell): it does not answer (timed_out)
 >> standby_down pg3 (tell): it does not answer (timed_out)
 >> hold controller_isolated: controller isolated (look at this controller's own network)

@@ -138,11 +138,27 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             yield _note(
                 symbols(console).warn, WARN, node["name"], f"its clock is {node['clock_skew_s']:+.0f} s off"
             )
+    for witness in cluster["witnesses"]:
+        yield _witness(console, witness)
     for finding in cluster["findings"]:
         yield finding_view(console, finding)
     for warning in cluster["warnings"]:
         yield _note(symbols(console).warn, WARN, "warning", warning)
     yield from _decision(console, cluster)
+
+
+def _witness(console: Console, witness: Shape) -> RenderableType:
+    """What a witness host saw when it last looked, or why it is of no use."""
+    signs, title = symbols(console), f"witness {witness['name']}"
+    if witness["detail"]:
+        return _note(signs.warn, WARN, title, witness["detail"])
+    if not witness["reaches"]:
+        return _note(signs.note, DIM, title, "not asked yet")
+    blind = [name for name, reach in witness["reaches"].items() if reach in ("refused", "no_reply")]
+    seen = [name for name in witness["reaches"] if name not in blind]
+    told = [f"reaches {', '.join(seen)}"] if seen else []
+    told += [f"does not reach {', '.join(blind)}"] if blind else []
+    return _note(signs.warn if blind else signs.note, WARN if blind else DIM, title, "; ".join(told))
 
 
 def _note(symbol: str, style: str, title: str, text: str) -> RenderableType:

@@ -88,7 +88,7 @@ def _sections(section: type[Section], path: str) -> Iterator[tuple[str, type[Sec
 
 
 def _shown_elsewhere(place: str) -> bool:
-    return place == "hooks" or (".nodes.NAME." in place)
+    return place == "hooks" or ".nodes.NAME." in place or ".witnesses.NAME." in place
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -135,7 +135,7 @@ def _default(field: FieldInfo) -> str:
         return "–"
     if (written := _written(field)) is not None:
         return f"`{written}`"
-    if isinstance(value, (tuple, frozenset)):
+    if isinstance(value, (tuple, frozenset, dict)):
         return "none" if not value else f"`{sorted(value)}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

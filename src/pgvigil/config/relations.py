@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pgvigil.config.access import ShellSection, Via
 from pgvigil.config.schema import ClusterSection, NodeSection
 from pgvigil.config.units import duration_text
 from pgvigil.model.spec import Protection, Tag, slot_name
@@ -22,6 +23,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
         )
     yield from _times(cluster)
     yield from _nodes(cluster)
+    yield from _witnesses(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
 
@@ -59,12 +61,27 @@ def _nodes(cluster: ClusterSection) -> Iterator[Complaint]:
         yield ("nodes",), "at least one must be allowed to be primary (no never_promote, priority above 0)"
 
 
+def _witnesses(cluster: ClusterSection) -> Iterator[Complaint]:
+    hosts = {node.host.lower(): name for name, node in cluster.nodes.items()}
+    for name, witness in cluster.witnesses.items():
+        place, shell = ("witnesses", name), witness.way_in(cluster)
+        if name in cluster.nodes:
+            yield place, "is a node's name too; call it otherwise"
+        if (same := hosts.setdefault(witness.host.lower(), name)) != name:
+            yield (*place, "host"), f"is the host of {same} too: it sees no more than that one"
+        if shell.via in (Via.NONE, Via.LOCAL):
+            yield (*place, "shell"), "needs a shell on another host than the controller's: ssh or command"
+        yield from (((*place, "shell"), wrong) for wrong in _misfits(shell, cluster))
+
+
 def _node(node: NodeSection, cluster: ClusterSection) -> Iterator[Complaint]:
     for key in ("port", "control"):
         if getattr(node, key) is not None and key in node.postgres.model_fields_set:
             yield (key,), f"is given twice: here and as postgres.{key}"
-    shell = node.way_in(cluster)
-    if shell is not None and shell is not cluster.shell:
-        yield from ((("shell",), wrong) for wrong in shell.misfits())
-    elif shell is not None:
-        yield from ((("shell",), wrong) for wrong in shell.misfits() if "needs command" in wrong)
+    if (shell := node.way_in(cluster)) is not None:
+        yield from ((("shell",), wrong) for wrong in _misfits(shell, cluster))
+
+
+def _misfits(shell: ShellSection, cluster: ClusterSection) -> list[str]:
+    """What is wrong with a shell; of the cluster's own only what is not told there."""
+    return [wrong for wrong in shell.misfits() if shell is not cluster.shell or "needs command" in wrong]

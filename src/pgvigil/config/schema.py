@@ -10,11 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
-from pgvigil.config.access import ControlValue, Port, PostgresSection, ReplicationSection, ShellValue
+from pgvigil.config.access import (
+    ControlValue,
+    Port,
+    PostgresSection,
+    ReplicationSection,
+    ShellSection,
+    ShellValue,
+)
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
-from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag
+from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag, WitnessSpec
 from pgvigil.model.units import ClusterName, NodeName
 
 
@@ -72,14 +79,43 @@ class NodeSection(Section):
         )
 
 
+class WitnessSection(Section):
+    """A host without PostgreSQL that helps to tell a dead primary from a network split. In short: its host.
+
+    It needs a shell and one of bash, python3, perl, nc, pg_isready; nothing is installed there.
+    """
+
+    host: Host = Field(description="Name or address of that host.")
+    shell: ShellValue = Field(
+        default=None, description="What differs from the cluster's `shell`. Any account will do."
+    )
+
+    def way_in(self, cluster: "SharedSection") -> ShellSection:
+        """Its shell, with that of the cluster below."""
+        if self.shell is None or cluster.shell is None:
+            return self.shell or cluster.shell or ShellSection()
+        return self.shell.over(cluster.shell)
+
+    def spec(self, name: str, cluster: "SharedSection", folder: Path) -> WitnessSpec:
+        """The same, as the core knows it."""
+        shell = self.way_in(cluster).spec(name, self.host, folder)
+        assert shell is not None  # config.relations has refused it
+        return WitnessSpec(name, self.host, shell)
+
+
 def _node(value: Any) -> Any:  # what YAML had there
-    """The short form of a node: only its host."""
+    """The short form of a node or witness: only its host."""
     return {"host": value} if isinstance(value, str) else value
 
 
 NodeValue = Annotated[
     NodeSection,
     BeforeValidator(_node, json_schema_input_type=str | NodeSection),
+    Kind("host or mapping, see below"),
+]
+WitnessValue = Annotated[
+    WitnessSection,
+    BeforeValidator(_node, json_schema_input_type=str | WitnessSection),
     Kind("host or mapping, see below"),
 ]
 Targets = Annotated[tuple[Text, ...], Kind("list of `host` or `host:port`")]
@@ -113,6 +149,11 @@ class SharedSection(Section):
         description="What must answer for the controller's own network to count as fine, such as a gateway: "
         "`host` is asked by ping, `host:port` over TCP.",
     )
+    witnesses: dict[Name, WitnessValue] = Field(
+        default={},
+        description="More places from which to look at the primary: hosts with a shell and without "
+        "PostgreSQL, by name. A cluster's own replace those of `defaults`.",
+    )
     hooks: HooksSection = Field(
         default=HooksSection(), description="Programs of yours that are told of events."
     )
@@ -141,6 +182,7 @@ class ClusterSection(SharedSection):
             references=self.reference_targets,
             hooks=self.hooks.spec(),
             keep_old_data=self.keep_old_data,
+            witnesses=tuple(each.spec(name, self, folder) for name, each in self.witnesses.items()),
         )
 
 

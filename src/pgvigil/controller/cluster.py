@@ -69,11 +69,13 @@ class ClusterController:
         mode: Mode = Mode.GUARD,
         own_shell: Shell,
         advisor: Advisor | None = None,
+        witnesses: Mapping[str, Shell] | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
-        self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths)
+        self._witnesses = witnesses or {}
+        self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths, self._witnesses)
         self._bench = Bench(
             spec, nodes, self.watch.learnt_paths, clock, self._generation, own_shell, self._report
         )
@@ -106,6 +108,8 @@ class ClusterController:
         finally:
             for ports in self._bench.nodes.values():
                 ports.close()
+            for shell in self._witnesses.values():
+                shell.close()
 
     def ask(self, order: Order) -> None:
         """Hand in a command; its future gets the outcome."""

@@ -6,11 +6,18 @@ from typing import assert_never
 
 from pgvigil.controller.node_status import Scene, node_status
 from pgvigil.controller.operations import Json
-from pgvigil.controller.status_shape import ClusterStatus, DecisionStatus, EventStatus, FindingStatus, Health
+from pgvigil.controller.status_shape import (
+    ClusterStatus,
+    DecisionStatus,
+    EventStatus,
+    FindingStatus,
+    Health,
+    WitnessStatus,
+)
 from pgvigil.model.diagnosis import Diagnosis, Finding
 from pgvigil.model.record import ClusterRecord, Event, Phase
-from pgvigil.model.sighting import ClusterView
-from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.sighting import ClusterView, WitnessLook
+from pgvigil.model.spec import ClusterSpec, WitnessSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
 from pgvigil.model.units import Instant, NodeName
 
@@ -48,6 +55,7 @@ def status_json(
         warnings=list(plan.warnings),
         findings=[_finding(finding, view.at) for finding in diagnosis.findings],
         nodes=[node_status(scene, node) for node in spec.nodes],
+        witnesses=[_witness(each, view) for each in spec.witnesses],
         at=wall.isoformat(),
     )
     return dict(status)
@@ -69,6 +77,18 @@ def event_json(event: Event) -> Json:
         data=dict(event.data),
     )
     return dict(status)
+
+
+def _witness(spec: WitnessSpec, view: ClusterView) -> WitnessStatus:
+    look = view.witnesses.get(spec.name, WitnessLook())
+    return WitnessStatus(
+        name=spec.name,
+        host=spec.host,
+        way=look.way,
+        reaches={name: reach.value for name, reach in look.reaches.items()},
+        detail=look.detail,
+        last_seen_s=round(max(0.0, view.at - look.at), 3) if look.at is not None else None,
+    )
 
 
 def _health(scene: Scene, diagnosis: Diagnosis, plan: Plan) -> Health:

@@ -145,6 +145,21 @@ class NodeStatus(TypedDict):
     system_id: str | None
 
 
+class WitnessStatus(TypedDict):
+    """A host without PostgreSQL that helps to look."""
+
+    name: str
+    host: str
+    way: str
+    """The program by which it tries to reach nodes; empty: not known yet."""
+    reaches: dict[str, str]
+    """What it found when it last tried, node by node: accepts, rejects, answers, refused, no_reply."""
+    detail: str
+    """Why it is of no use now; empty when it is."""
+    last_seen_s: float | None
+    """Seconds since its shell last answered."""
+
+
 class FindingStatus(TypedDict):
     """One finding. `due_s`: seconds until it becomes a verdict; None: it waits for nothing."""
 
@@ -196,6 +211,7 @@ class ClusterStatus(TypedDict):
     warnings: list[str]
     findings: list[FindingStatus]
     nodes: list[NodeStatus]
+    witnesses: list[WitnessStatus]
     at: str
 
 

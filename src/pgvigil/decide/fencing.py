@@ -2,7 +2,7 @@
 
 from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
 from pgvigil.model.record import Fenced, Phase
-from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Reach, Refusal
+from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Refusal
 from pgvigil.model.spec import WhenUnreachable
 from pgvigil.model.step import Cut, Fence, FenceByCommand, Hold, Step, StopMode
 
@@ -89,7 +89,7 @@ def _served(node: NodeView) -> tuple[str, ...]:
     since = node.sql.since if isinstance(node.sql, NoAnswer) else None
     if since is None:
         return ()
-    return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach is not Reach.NO_REPLY)
+    return tuple(w.vantage for w in node.witnesses if w.at >= since and w.reach.through)
 
 
 def _may_try_command(situation: Situation) -> bool:

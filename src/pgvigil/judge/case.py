@@ -131,10 +131,10 @@ def others_reach(
 ) -> tuple[list[NodeName], list[NodeName]]:
     """The vantage points that tried after `since`: those that got through, and those that did not.
 
+    A failure of one that is cut off itself, or could not get through before either, is none.
     `accepts_only`: to be turned away by a server that starts or stops is not getting through.
     """
     fresh = [w for w in primary.witnesses if w.at >= since]
-    refused = {Reach.NO_REPLY, Reach.REJECTS} if accepts_only else {Reach.NO_REPLY}
-    through = [NodeName(w.vantage) for w in fresh if w.reach not in refused]
-    blocked = [NodeName(w.vantage) for w in fresh if w.reach is Reach.NO_REPLY]
-    return through, blocked
+    through = [w for w in fresh if (w.reach is Reach.ACCEPTS if accepts_only else w.reach.through)]
+    blocked = [w for w in fresh if not w.reach.through and w.counts]
+    return [NodeName(w.vantage) for w in through], [NodeName(w.vantage) for w in blocked]

@@ -18,7 +18,7 @@ from pgvigil.judge.stale_primary import stale_primaries
 from pgvigil.judge.standby import standby_problems
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
-from pgvigil.model.sighting import ClusterView, NodeView
+from pgvigil.model.sighting import ClusterView
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import SystemId
 
@@ -91,8 +91,7 @@ def _explain_primary(case: Case) -> Iterable[Finding]:
 def _without(view: ClusterView, names: set[object]) -> ClusterView:
     if not names:
         return view
-    nodes: dict[object, NodeView] = {name: node for name, node in view.nodes.items() if name not in names}
-    return ClusterView(view.at, nodes, view.references, view.late_s)  # type: ignore[arg-type]
+    return replace(view, nodes={name: node for name, node in view.nodes.items() if name not in names})
 
 
 def _answering(view: ClusterView) -> str:

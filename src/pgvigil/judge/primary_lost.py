@@ -12,7 +12,8 @@ def primary_lost(case: Case) -> Finding | None:
     """Neither we nor its shell nor any standby reaches it: verdict after `unreachable_after`.
 
     At least one other vantage point must have tried since the silence began, and none may have got
-    through (SAFETY §2, rows 6 and 8). It rests on silence alone: where our own network or loop is in
+    through (SAFETY §2, rows 6 and 8); nor may most of them be out of our sight, for those may see it well
+    (I6). It rests on silence alone: where our own network or loop is in
     doubt, nothing is concluded, and the silence counts only from when that doubt ended. What was lost in
     a hiccup is repeated by TCP at its leisure: so the last word has a connect begun after the wait. A
     connect that got through, however slowly, says that the host lives: the wait begins anew.
@@ -28,7 +29,7 @@ def primary_lost(case: Case) -> Finding | None:
         wait = max(wait, timings.hung_after)
     due = Instant(_counted_from(case, since, sql.silence) + wait.total_seconds())
     confirmed, contradicted = _vantage_points(case, since)
-    if contradicted:
+    if contradicted or outnumbered(case):
         return None
     silent_for = case.view.at - since
     evidence = (
@@ -63,6 +64,21 @@ def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeNam
     confirmed = [f"{name} cannot reach it either" for name in blocked]
     confirmed += [f"{name} lost its upstream" for name in lost_upstream(case, since)]
     return confirmed, [*through, *(name for name in hear_primary(case, since) if name not in blocked)]
+
+
+def outnumbered(case: Case) -> str:
+    """Why we may be the ones who are cut off: more vantage points are silent to us than speak; else empty.
+
+    We count as one ourselves; the primary's own host is none.
+    """
+    nodes = [node for node in case.view.nodes.values() if node.name != case.record.primary]
+    silent = [str(node.name) for node in nodes if not node.speaks]
+    silent += [name for name, look in case.view.witnesses.items() if not look.heard]
+    places = len(nodes) + len(case.view.witnesses) + 1
+    if len(silent) * 2 <= places:
+        return ""
+    names = ", ".join(sorted(silent))
+    return f"{names} cannot be reached from here either: they may see it well, and we be the ones cut off"
 
 
 def _host_asked(case: Case, since: Instant) -> bool:

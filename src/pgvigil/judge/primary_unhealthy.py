@@ -1,8 +1,11 @@
 """The primary lives, or may live, in a way that must never lead to a failover by itself."""
 
+from collections.abc import Iterator
+
 from pgvigil.judge.case import BUSY, COMING_OR_GOING, Case, fresh_host, others_reach
+from pgvigil.judge.primary_lost import outnumbered
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
-from pgvigil.model.sighting import NoAnswer, Postmaster, Refusal
+from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Refusal
 from pgvigil.model.units import Instant
 
 GATHERING_S = 1.0
@@ -43,11 +46,25 @@ def primary_unseen(case: Case) -> Finding | None:
     if not isinstance(sql, NoAnswer):
         return None
     through, blocked = others_reach(primary, sql.since)
-    seen_by = [f"{name} reaches it" for name in through]
-    evidence = (f"it has not answered us for {case.view.at - sql.since:.1f} s ({sql.silence})", *seen_by)
-    if not seen_by and not blocked:
+    evidence = (
+        f"it has not answered us for {case.view.at - sql.since:.1f} s ({sql.silence})",
+        *(f"{name} reaches it" for name in through),
+        *(f"{name} does not" for name in blocked if through),
+        *_of_no_use(primary, sql.since),
+    )
+    if not through and (few := outnumbered(case)):
+        evidence = (*evidence, few)
+    elif not through and not blocked:
         evidence = (*evidence, "no other vantage point could confirm or deny that it is gone")
     return _when_it_lasts(case, Problem.PRIMARY_UNSEEN, sql.since, evidence)
+
+
+def _of_no_use(primary: NodeView, since: Instant) -> Iterator[str]:
+    """The vantage points that fail to reach it, which proves nothing."""
+    for word in primary.witnesses:
+        if word.at >= since and not word.reach.through and not word.counts:
+            why = "no other node either" if word.others is False else "could not before either"
+            yield f"{word.vantage} does not reach it, but {why}: that proves nothing"
 
 
 def _when_it_lasts(case: Case, problem: Problem, since: Instant, evidence: tuple[str, ...]) -> Finding:

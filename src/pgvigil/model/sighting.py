@@ -246,16 +246,50 @@ class Reach(StrEnum):
     ACCEPTS = auto()
     REJECTS = auto()
     """The server speaks but takes no connections now (starting, stopping, recovering)."""
+    ANSWERS = auto()
+    """The server answers; whether it takes connections was not asked (a place without pg_isready)."""
+    REFUSED = auto()
+    """The host answers that nobody listens there."""
     NO_REPLY = auto()
+
+    @property
+    def through(self) -> bool:
+        """Whether a server answered."""
+        return self not in (Reach.REFUSED, Reach.NO_REPLY)
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """One active test from another vantage point (a standby's shell)."""
+    """One active test from another vantage point: a standby's shell, or a witness host's."""
 
     vantage: str
     at: Instant
     reach: Reach
+    others: bool | None = None
+    """Whether it got through to another node that answers us, in the same round; None: not tried."""
+    before: Reach | None = None
+    """What it found when the node last answered us; None: it was not asked then."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether its failure proves anything: it is not cut off itself, and could get through before."""
+        return self.others is not False and (self.before is None or self.before.through)
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessLook:
+    """The newest look through a witness host's shell."""
+
+    at: Instant | None = None
+    """When it last answered; None: never yet."""
+    detail: str = ""
+    """Why it is of no use now; empty: it works, or was not asked yet."""
+    heard: bool = True
+    """Whether its shell answered when it was last asked, for good or ill."""
+    way: str = ""
+    """The program by which it tries to reach nodes."""
+    reaches: Mapping[NodeName, Reach] = field(default_factory=dict)
+    """What it found, node by node, in its newest round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +377,8 @@ class ClusterView:
     sound_since: Instant = Instant(0.0)
     """Since when our own network has been in order without a break, as far as we can tell: somebody
     answers, and most reference targets do. Silence of before proves nothing."""
+    witnesses: Mapping[str, WitnessLook] = field(default_factory=dict)
+    """Hosts without PostgreSQL that help to look."""
 
     def node(self, name: NodeName) -> NodeView:
         """The view of that node. Raises KeyError."""

@@ -139,6 +139,15 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessSpec:
+    """A host with a shell and without PostgreSQL: one more place from which nodes are looked at."""
+
+    name: str
+    host: str
+    shell: ShellSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Replication:
     """How standbys log in at their upstream; libpq keywords, never a password.
 
@@ -225,6 +234,7 @@ class ClusterSpec:
     hooks: Hooks = field(default_factory=Hooks)
     keep_old_data: bool = False
     """Keep what a clone replaced for good; False: only until the new standby streams."""
+    witnesses: tuple[WitnessSpec, ...] = ()
 
     def node(self, name: NodeName) -> NodeSpec:
         """The node of that name. Raises KeyError."""

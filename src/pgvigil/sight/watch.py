@@ -21,12 +21,13 @@ from pgvigil.model.sighting import (
     Touch,
     Witness,
 )
-from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Pinger, ShellLost, ShellRefused
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
+from pgvigil.sight.witness import WitnessHost
 
 WITNESS_EVERY_S = 0.3
 TOUCH_EVERY_S = 0.1
@@ -51,8 +52,12 @@ class ClusterWatch:
         pinger: Pinger,
         clock: Clock,
         paths: Callable[[NodeName], Paths],
+        witnesses: Mapping[str, Shell] | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
+        self._witness_hosts = [
+            WitnessHost(name, shell, clock, self._witness_wait_s) for name, shell in (witnesses or {}).items()
+        ]
         self.news = asyncio.Event()
         self.suspect: NodeName | None = None
         self._sql = {
@@ -75,10 +80,13 @@ class ClusterWatch:
         async with asyncio.TaskGroup() as group:
             for sql in self._sql.values():
                 group.create_task(sql.run())
-            for host in self._host.values():
-                group.create_task(host.run())
+            for shell in self._host.values():
+                group.create_task(shell.run())
             group.create_task(self._watch_references())
             group.create_task(self._ask_witnesses())
+            for host in self._witness_hosts:
+                group.create_task(host.run(self._answering, self.news.set))
+                group.create_task(self._ask_witness_host(host))
             group.create_task(self._touch_suspect())
             group.create_task(self._watch_own_loop())
 
@@ -89,7 +97,8 @@ class ClusterWatch:
         nodes = {name: self._node_view(name) for name in self._nodes}
         if not self._references.sound or not any(node.speaks for node in nodes.values()):
             self._sound_since = now
-        return ClusterView(now, nodes, self._references, late, self._sound_since)
+        witnesses = {host.name: host.look for host in self._witness_hosts}
+        return ClusterView(now, nodes, self._references, late, self._sound_since, witnesses)
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.
@@ -209,7 +218,7 @@ class ClusterWatch:
         shell, target = self._nodes[vantage].shell, self._spec.node(name)
         if shell is None or target.host.startswith("/"):
             return
-        wait = min(self._spec.timings.unreachable_after.total_seconds() / 3, 1.0)
+        wait = self._witness_wait_s
         ready = program(self.learnt_paths(vantage).bin_dir, "pg_isready")
         script = f"timeout {wait:.2f} {ready} -q -t 3 -h {quoted(target.host)} -p {target.port} </dev/null"
         begun = self._clock.now()
@@ -223,6 +232,26 @@ class ClusterWatch:
         if reach is not None:
             self._witnesses.setdefault(name, {})[vantage] = Witness(vantage, begun, reach)
             self.news.set()
+
+    @property
+    def _witness_wait_s(self) -> float:
+        """How long another vantage point waits for the suspect, each time."""
+        return min(self._spec.timings.unreachable_after.total_seconds() / 3, 1.0)
+
+    def _answering(self) -> list[NodeSpec]:
+        return [node for node in self._spec.nodes if isinstance(self._sql[node.name].look, Answer)]
+
+    async def _ask_witness_host(self, host: WitnessHost) -> None:
+        """While the suspect is silent, a host without PostgreSQL tries to reach it, and others beside it."""
+        while True:
+            await self._alarm.wait()
+            name = self.suspect
+            if name is not None and isinstance(self._sql[name].look, NoAnswer):
+                word = await host.testify(self._spec.node(name), self._answering())
+                if word is not None and isinstance(self._sql[name].look, NoAnswer):
+                    self._witnesses.setdefault(name, {})[host.name] = word
+                self.news.set()
+            await asyncio.sleep(WITNESS_EVERY_S)
 
     async def _touch_suspect(self) -> None:
         """While the suspect is silent, see again and again whether TCP connects: cheap, and from here."""

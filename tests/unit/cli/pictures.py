@@ -1,8 +1,12 @@
 """Clusters in every plight, as JSON, for what draws them."""
 
+from dataclasses import replace
+
 from pgvigil.controller.operations import Json
 from pgvigil.controller.status import status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
+from pgvigil.model.sighting import Reach, WitnessLook
+from pgvigil.model.spec import SshShell, WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, NodeName
 from tests.builders import (
@@ -12,6 +16,7 @@ from tests.builders import (
     a_cluster,
     cascade,
     changed_record,
+    changed_spec,
     claims_primary,
     crashed,
     lagging,
@@ -58,5 +63,18 @@ def two_primaries() -> Json:
     return shape(cluster, Finding(Problem.STALE_PRIMARY, NodeName("pg1"), evidence))
 
 
+def with_witnesses() -> Json:
+    """One that sees both nodes, one that sees one, one that is silent, one not asked yet."""
+    cluster = a_cluster("pg1* pg2")
+    hosts = tuple(WitnessSpec(name, "gate", SshShell("gate")) for name in ("w1", "w2", "w3", "w4"))
+    pg1, pg2 = NodeName("pg1"), NodeName("pg2")
+    looks = {
+        "w1": WitnessLook(NOW, way="bash", reaches={pg1: Reach.ANSWERS, pg2: Reach.ACCEPTS}),
+        "w2": WitnessLook(NOW, way="nc", reaches={pg1: Reach.REFUSED, pg2: Reach.REJECTS}),
+        "w3": WitnessLook(detail="the shell on gate does not answer", heard=False),
+    }
+    return shape(replace(changed_spec(cluster, witnesses=hosts), view=replace(cluster.view, witnesses=looks)))
+
+
 def every_picture() -> list[Json]:
-    return [healthy(), losing_its_primary(), rejoining(), two_primaries()]
+    return [healthy(), losing_its_primary(), rejoining(), two_primaries(), with_witnesses()]

@@ -10,7 +10,14 @@ from pgvigil.cli.topology import topology_view
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import Unsafe
 from pgvigil.model.check import CheckItem, CheckLevel
-from tests.unit.cli.pictures import every_picture, healthy, losing_its_primary, rejoining, two_primaries
+from tests.unit.cli.pictures import (
+    every_picture,
+    healthy,
+    losing_its_primary,
+    rejoining,
+    two_primaries,
+    with_witnesses,
+)
 
 
 def console(width: int = 80, encoding: str = "utf-8") -> Console:
@@ -73,6 +80,19 @@ def test_a_second_primary_is_marked() -> None:
     text = drawn(cluster_view(on, two_primaries()), on)
     assert "! running" in text
     assert "stale primary  pg1" in text
+
+
+# S1-12
+def test_witness_hosts_say_what_they_reach_or_why_they_are_of_no_use() -> None:
+    on = console(80)
+    text = drawn(cluster_view(on, with_witnesses()), on)
+    for part in (
+        "witness w1  reaches pg1, pg2",
+        "witness w2  reaches pg2; does not reach pg1",
+        "witness w3  the shell on gate does not answer",
+        "witness w4  not asked yet",
+    ):
+        assert part in text
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])

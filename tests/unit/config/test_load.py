@@ -35,6 +35,7 @@ from pgvigil.model.spec import (
     Tag,
     Timings,
     WhenUnreachable,
+    WitnessSpec,
 )
 from pgvigil.model.units import ClusterName, NodeName
 
@@ -579,6 +580,66 @@ def test_no_value_is_repeated(text: str) -> None:
     assert "s3cret" not in f"{refusal.value} {refusal.value.hint}"
     assert error is not None
     assert error.__cause__ is None or "s3cret" not in str(vars(error.__cause__).get("what", ""))
+
+
+# Witnesses. S1-12
+WITNESSED = """
+defaults:
+  shell: {user: postgres, key: ~/.ssh/id_ed25519, known_hosts: ~/.ssh/known_hosts}
+  witnesses: {w1: 10.9.0.1}
+clusters:
+  orders: {nodes: {pg1: 10.0.0.11, pg2: 10.0.0.12}}
+  shop:
+    nodes: {pg1: 10.0.0.21}
+    witnesses:
+      w2: {host: gate, shell: {user: probe, port: 2222}}
+      w3: {host: k, shell: {via: command, command: [k, "{host}", sh]}}
+"""
+
+
+def test_witnesses_take_the_clusters_shell_and_may_differ() -> None:
+    config = read(WITNESSED)
+    keys = {"keys": ("/home/ann/.ssh/id_ed25519",), "known_hosts": "/home/ann/.ssh/known_hosts"}
+    assert config.clusters[0].witnesses == (
+        WitnessSpec("w1", "10.9.0.1", SshShell("10.9.0.1", user="postgres", **keys)),  # type: ignore[arg-type]
+    )
+    assert config.clusters[1].witnesses == (
+        WitnessSpec("w2", "gate", SshShell("gate", user="probe", port=2222, **keys)),  # type: ignore[arg-type]
+        WitnessSpec("w3", "k", CommandShell(("k", "k", "sh"))),
+    )
+
+
+def test_a_witness_without_any_shell_in_the_file_is_reached_by_ssh() -> None:
+    found = orders("clusters: {orders: {nodes: {pg1: 10.0.0.11}, witnesses: {w1: gate}}}").witnesses
+    assert found == (WitnessSpec("w1", "gate", SshShell("gate")),)
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "told"),
+    [
+        ("{pg2: gate}", "witnesses.pg2: is a node's name too; call it otherwise"),
+        ("{w1: 10.0.0.11}", "witnesses.w1.host: is the host of pg1 too: it sees no more than that one"),
+        ("{w1: a, w2: A}", "witnesses.w2.host: is the host of w1 too: it sees no more than that one"),
+        (
+            "{w1: {host: a, shell: none}}",
+            "witnesses.w1.shell: needs a shell on another host than the controller's: ssh or command",
+        ),
+        (
+            "{w1: {host: a, shell: local}}",
+            "witnesses.w1.shell: needs a shell on another host than the controller's: ssh or command",
+        ),
+        (
+            "{w1: {host: a, shell: {command: [x]}}}",
+            "witnesses.w1.shell: command does not go with via: ssh",
+        ),
+        ("{w1: {host: a, port: 1}}", "witnesses.w1.port: unknown key here; it belongs under nodes"),
+        ("{w1: {}}", "witnesses.w1.host: is missing"),
+        ("[a]", "witnesses: must be a mapping: key: value"),
+    ],
+)
+def test_a_witness_that_could_not_help_is_refused(witnesses: str, told: str) -> None:
+    text = f"clusters: {{orders: {{nodes: {{pg1: 10.0.0.11, pg2: b}}, witnesses: {witnesses}}}}}"
+    assert any(f"clusters.orders.{told}" in line for line in wrong(text)), wrong(text)
 
 
 # Finding the file

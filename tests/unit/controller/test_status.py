@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from pgvigil.controller.operations import Json
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import Event, Level, Phase
-from pgvigil.model.sighting import Postmaster, Silence
+from pgvigil.model.sighting import Postmaster, Reach, Silence, WitnessLook
+from pgvigil.model.spec import SshShell, WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, Lsn, NodeName
 from tests.builders import (
@@ -19,6 +21,7 @@ from tests.builders import (
     cascade,
     changed_node,
     changed_record,
+    changed_spec,
     claims_primary,
     crashed,
     in_role,
@@ -55,6 +58,7 @@ def node(status: Json, name: str) -> dict[str, Any]:
 
 
 C = a_cluster("pg1* pg2 pg3")
+W1 = WitnessSpec("w1", "gate", SshShell("gate"))
 
 
 # S1-02, S1-07, S1-08, S4-03
@@ -208,3 +212,24 @@ def test_an_event_keeps_all_it_has() -> None:
     shape = event_json(event)
     assert (shape["number"], shape["at"], shape["data"]) == (7, WALL.isoformat(), {"outage_s": 0.2})
     json.dumps(shape)
+
+
+# S1-12
+def test_witness_hosts_are_shown_with_what_they_reach() -> None:
+    cluster = changed_spec(C, witnesses=(W1, replace(W1, name="w2"), replace(W1, name="w3")))
+    looks = {
+        "w1": WitnessLook(Instant(NOW - 2), way="bash", reaches={NodeName("pg1"): Reach.ANSWERS}),
+        "w2": WitnessLook(detail="it does not answer", heard=False),
+    }
+    cluster = replace(cluster, view=replace(cluster.view, witnesses=looks))
+    told = {each["name"]: each for each in shown(cluster)["witnesses"]}
+    assert told["w1"] == {
+        "name": "w1",
+        "host": "gate",
+        "way": "bash",
+        "reaches": {"pg1": "answers"},
+        "detail": "",
+        "last_seen_s": 2.0,
+    }
+    assert (told["w2"]["detail"], told["w2"]["last_seen_s"]) == ("it does not answer", None)
+    assert (told["w3"]["reaches"], told["w3"]["detail"]) == ({}, "")

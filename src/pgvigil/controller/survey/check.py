@@ -11,13 +11,14 @@ from pgvigil.controller.survey.check_roles import cluster, standbys
 from pgvigil.controller.survey.check_settings import settings
 from pgvigil.controller.survey.check_slots import slots
 from pgvigil.controller.survey.check_ways import servers, shells
+from pgvigil.controller.survey.check_witnesses import witnesses
 from pgvigil.controller.survey.items import fine, listed
 from pgvigil.controller.survey.look import look
 from pgvigil.controller.survey.seen import ClusterSeen
 from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Pinger
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell
 
 Area = Callable[[ClusterSeen], Iterator[CheckItem]]
 
@@ -31,20 +32,25 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (settings, lambda seen: "settings: every node can be primary and standby" if _all_answer(seen) else ""),
     (slots, lambda seen: _slots(seen)),
     (hosts, lambda seen: _hosts(seen)),
+    (witnesses, lambda seen: ""),
     (policy, lambda seen: "configuration: nothing to add"),
 )
 """What is looked at, in the order it is told, and what is said when nothing was found (empty: nothing)."""
 
 
 async def check_cluster(
-    spec: ClusterSpec, nodes: Mapping[NodeName, NodePorts], pinger: Pinger, clock: Clock
+    spec: ClusterSpec,
+    nodes: Mapping[NodeName, NodePorts],
+    pinger: Pinger,
+    clock: Clock,
+    witness_shells: Mapping[str, Shell] | None = None,
 ) -> list[CheckItem]:
     """Look at everything once and tell what was found. Takes at most half a minute, however dead things are.
 
     Nothing is changed anywhere: rights are asked for, not tried; logins from node to node are tried and
-    closed again. Opens sessions of its own and closes them; the shells in `nodes` stay open for their owner.
+    closed again. Opens sessions of its own and closes them; shells stay open for their owner.
     """
-    return findings(await look(spec, nodes, pinger, clock))
+    return findings(await look(spec, nodes, pinger, clock, witness_shells or {}))
 
 
 def findings(seen: ClusterSeen) -> list[CheckItem]:

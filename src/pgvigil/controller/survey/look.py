@@ -14,9 +14,11 @@ from typing import Final
 from pgvigil.controller.survey.ask_host import ask_host, try_passage
 from pgvigil.controller.survey.ask_sql import ask_server
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, Passage, SqlSeen
+from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Pinger
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell
+from pgvigil.sight.witness import WitnessHost, is_reachable
 
 SHELL_S: Final = 8.0
 """For one host's answer: an ssh login on a busy host takes seconds."""
@@ -28,13 +30,21 @@ RESOLVE_S: Final = 2.0
 
 
 async def look(
-    spec: ClusterSpec, nodes: Mapping[NodeName, NodePorts], pinger: Pinger, clock: Clock
+    spec: ClusterSpec,
+    nodes: Mapping[NodeName, NodePorts],
+    pinger: Pinger,
+    clock: Clock,
+    witnesses: Mapping[str, Shell],
 ) -> ClusterSeen:
     """Everything about the cluster. Sessions are its own and closed; shells stay open for their owner."""
     wait_s = max(spec.timings.connect_timeout.total_seconds(), 1.0)
     async with asyncio.TaskGroup() as group:
         looks = [group.create_task(_look_at(spec, ports, clock)) for ports in nodes.values()]
         reached = {t: group.create_task(pinger.reaches(t, within_s=wait_s)) for t in spec.references}
+        words = [
+            group.create_task(_ask_witness(WitnessHost(name, shell, clock, wait_s), spec))
+            for name, shell in witnesses.items()
+        ]
         modes = group.create_task(asyncio.to_thread(_passfile_modes, spec.nodes))
     seen = [task.result() for task in looks]
     hosts = {node.host for node in spec.nodes}
@@ -48,8 +58,19 @@ async def look(
         passages=passages.result(),
         references={target: task.result() for target, task in reached.items()},
         addresses={host: task.result() for host, task in addresses.items()},
+        witnesses=dict(task.result() for task in words),
         passfile_modes=modes.result(),
     )
+
+
+async def _ask_witness(host: WitnessHost, spec: ClusterSpec) -> tuple[str, WitnessLook]:
+    """Once more if it said nothing: the first ssh login to a host may take its time."""
+    nodes = [node for node in spec.nodes if is_reachable(node)]
+    for _ in range(2):
+        await host.reach(nodes, speak=True)
+        if host.look.heard:
+            break
+    return host.name, host.look
 
 
 async def _look_at(spec: ClusterSpec, ports: NodePorts, clock: Clock) -> NodeSeen:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Lsn, NodeName, SystemId, Timeline
 from pgvigil.ports.contract import NoReply, Rejected, ShellLost, ShellRefused
@@ -205,6 +206,8 @@ class ClusterSeen:
     """Reference target → it answered."""
     addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Host name → the addresses it stands for, as far as they could be found here."""
+    witnesses: Mapping[str, WitnessLook] = field(default_factory=dict)
+    """Witness host → what it found when it tried to reach every node."""
     passfile_modes: Mapping[str, int | None] = field(default_factory=dict)
     """Our own password files → their mode; None: missing or not readable for us."""
 
