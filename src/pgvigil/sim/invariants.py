@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
 from pgvigil.sim.life import CONTROLLER
+from pgvigil.sim.promises import Promises
+from pgvigil.sim.synchrony import Told
+from pgvigil.sim.wal import Record
 
 if TYPE_CHECKING:
     from pgvigil.model.units import NodeName
@@ -47,15 +50,21 @@ class Rules:
         self.failovers = 0
         self.unneeded = 0
         self.by_hand: set[NodeName] = set()
-        """Nodes on which a human did what no rule can answer for."""
+        """Nodes on which a human did what no rule can answer for: see `was_promoted_by_hand`."""
         self._promoted: dict[int, NodeName] = {}
-        self._asked_at = 0.0
+        self.promises = Promises(world, self._broken)
+        self._asked_at = self._phase_at = 0.0
         self._generation = 0
         self.record: ClusterRecord | None = None
 
     def _broken(self, rule: str, text: str) -> None:
         self._world.say("VIOLATION", f"{rule}: {text}")
         self.violations.append(Violation(rule, self._world.loop.time(), text))
+
+    def was_promoted_by_hand(self, name: "NodeName") -> None:
+        """A human promoted a standby without telling anybody."""
+        self.by_hand.add(name)
+        self.promises.void = True
 
     def drifted(self, text: str) -> None:
         """The product says something that the simulation does not know."""
@@ -74,6 +83,11 @@ class Rules:
         """A record became durable (I1, I6)."""
         if record.generation < self._generation:
             self._broken("I1", f"generation {record.generation} after {self._generation}")
+        if self.record is None or (self.record.phase, self.record.generation) != (
+            record.phase,
+            record.generation,
+        ):
+            self._phase_at = self._world.loop.time()
         self._generation, self.record = record.generation, record
         if before is None or record.phase is not Phase.FENCING or record.generation == before.generation:
             return
@@ -162,6 +176,7 @@ class Rules:
         if record is None or server.name != record.primary:
             return
         self._left_behind(server, record)
+        self.promises.serves(server, record)
         for other in self._world.servers.values():
             could = other.host.alive and other.state == "running" and not other.in_recovery
             if other is server or not could or other.name in self.by_hand:
@@ -187,13 +202,17 @@ class Rules:
                 rule = "I5" if planned else "I4"
                 self._broken(rule, f"{server.name} takes writes without {len(rows)} rows of {other.name}")
 
-    def acknowledged(self, server: "Server") -> None:
+    def acknowledged(self, server: "Server", record: Record, told: Told) -> None:
+        """A server tells a client that its commit is safe."""
+        self.promises.acknowledged(server, record, told)
+        self._fenced_soon(server)
+
+    def _fenced_soon(self, server: "Server") -> None:
         """I2 while it lasts: a stale primary that can be reached is fenced soon."""
         record, now = self.record, self._world.loop.time()
         if record is None or record.primary == server.name or record.phase is not Phase.STABLE:
             return
-        since = record.since
-        age = (self._world.clock.wall() - since).total_seconds() if since else 0.0
+        age = now - self._phase_at
         primary = self._world.servers[record.primary]
         long = SLOW_FENCE_S
         if record.paused or age < long or self._world.guarded_since > now - long:

@@ -151,7 +151,7 @@ class Nemesis:
         """An administrator promotes a standby without telling anybody."""
         server = self._any()
         if server.in_recovery and server.up:
-            self._world.rules.by_hand.add(server.name)
+            self._world.rules.was_promoted_by_hand(server.name)
             server.reached(server.promote)
 
     async def turn_logins_away(self) -> None:

@@ -12,6 +12,7 @@ from pgvigil.model.sighting import Farewell
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import NodeName, SqlState
 from pgvigil.sim.streaming import Receiving, Stream
+from pgvigil.sim.synchrony import Answer, Synchrony
 from pgvigil.sim.wal import DataDirectory, Kind, Record
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ class Server:
         """SQLSTATE with which new sessions are turned away."""
         self.strays: tuple[int, ...] = ()
         self.settings: dict[str, str] = {}
-        """In effect, as of the last reload."""
+        """In effect for sessions, as of the last reload."""
         self.backends: dict[Backend, None] = {}
         self.senders: dict[int, Stream] = {}
         self.receiving = Receiving(self)
+        self.sync = Synchrony(self)
         self.serving_since = -1.0
         """Since when it takes writes without a break."""
         self.supervised = False
@@ -119,6 +121,7 @@ class Server:
         self.in_recovery = True
         self.data.pid = self.world.new_pid()
         self.settings = dict(self.data.settings)
+        self.sync.begin()
         self.world.say(self.name, "starts as " + ("standby" if self.data.standby_signal else "primary"))
         rng = self.world.rng
         self.later(rng.uniform(0.05, 0.3) + (rng.uniform(0.0, 2.0) if crashed else 0.0), self._started)
@@ -155,6 +158,7 @@ class Server:
         self.state = State.STOPPING
         self.world.say(self.name, "stops")
         self._farewell(STOPPED)
+        self.sync.end()
         self.receiving.end()
         if self.in_recovery:
             self._end(STOPPED, pid_file=False, state="shut down in recovery")
@@ -199,6 +203,7 @@ class Server:
     def _stray_ends(self, pid: int) -> None:
         if self.strays == (pid,):
             self.strays = ()
+            self.sync.end()
 
     def power_off(self) -> None:
         """The host is gone: nobody is told anything."""
@@ -207,6 +212,7 @@ class Server:
         self.backends.clear()
         self._queued.clear()
         self.receiving.forget()
+        self.sync.forget()
         self.senders.clear()
         self.serving_since = -1.0
 
@@ -225,6 +231,7 @@ class Server:
         self.world.say(self.name, f"is down ({self.data.state})")
         if not quiet:
             self._farewell(farewell)
+        self.sync.end()
         self.receiving.end()
         for stream in tuple(self.senders.values()):
             stream.close_from_above()
@@ -257,11 +264,12 @@ class Server:
 
     # writing
 
-    def commit(self, row: int) -> Record:
-        """A client's row, flushed here and sent on."""
+    def commit(self, row: int, told: Answer, *, local: bool = False) -> Record:
+        """A client's row, flushed here and sent on. `told`: see `Synchrony.commit`."""
         self._wrote = self.world.loop.time()
         record = self.data.append(Kind.ROW, self.world.rng.randrange(80, 400), row=row)
         self.flow()
+        self.sync.commit(record, told, local=local)
         return record
 
     def flow(self) -> None:
@@ -307,13 +315,17 @@ class Server:
     # changing
 
     def reload(self) -> None:
-        """`pg_reload_conf()`: what is in effect changes a moment later."""
-        self.later(self.world.rng.uniform(0.001, 0.08), self._reload)
+        """`pg_reload_conf()`: what is in effect changes a moment later, process by process."""
+        rng = self.world.rng
+        self.later(rng.uniform(0.0005, 0.02), self._reload)
+        self.later(rng.uniform(0.0005, 0.02) if rng.random() < 0.9 else rng.uniform(0.02, 0.1), self._startup)
+        self.sync.reload()
 
     def _reload(self) -> None:
-        before, self.settings = self.settings, dict(self.data.settings)
-        if before != self.settings and self.in_recovery and self.state is State.RUNNING:
-            self.receiving.changed()
+        self.settings = dict(self.data.settings)
+
+    def _startup(self) -> None:
+        self.receiving.reload()
 
     def promote(self) -> None:
         """`pg_promote(false)`: asked; done a while later."""
@@ -330,11 +342,13 @@ class Server:
             if record.start == self.data.end:
                 self.data.wal.append(record)
         self.data.carried = []
-        self.data.append(Kind.PROMOTED, 0x38, timeline=self.data.timeline + 1)
+        self.data.append(Kind.PROMOTED, 0x38, timeline=self.data.timeline + 1, term=self.world.new_term())
         self.data.state = "in production"
         self.data.min_timeline = self.data.timeline  # the end-of-recovery record notes it in the control file
         self._promoting = False
         self._serve()
         self.world.say(self.name, f"takes writes on timeline {self.data.timeline}")
         self.flow()
+        for stream in self.senders.values():
+            self.sync.soon_reads(stream)
         self.later(self.world.rng.uniform(0.05, 2.0), self.checkpoint_now)

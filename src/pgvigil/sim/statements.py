@@ -12,6 +12,7 @@ from pgvigil.act import replication, rescue
 from pgvigil.model.units import Lsn, SqlState
 from pgvigil.ports.contract import QueryFailed, Row
 from pgvigil.sight import probe
+from pgvigil.sim.synchrony import NAMES
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
@@ -61,13 +62,24 @@ def _probe(server: "Server", _: Params, __: "Life") -> Rows:
             row["timeline"] = str(data.timeline)
     else:
         row |= {"walfile": data.end.segment(data.timeline), "written": end, "flushed": end}
+        row["sync_names"] = server.settings.get(NAMES, "")
     if server.senders:
         row["senders"] = json.dumps([_sender(server, pid) for pid in server.senders])
     return (row,)
 
 
 _PROBE_NAMES: Final = (
-    *("walfile", "written", "flushed", "received", "replayed", "paused", "conninfo", "timeline"),
+    *(
+        "walfile",
+        "written",
+        "flushed",
+        "sync_names",
+        "received",
+        "replayed",
+        "paused",
+        "conninfo",
+        "timeline",
+    ),
     *("receiver_pid", "receiver_status", "receiver_tli", "receiver_host", "receiver_port"),
     *("receiver_slot", "receiver_silent", "senders"),
 )
@@ -77,13 +89,13 @@ def _receiver(server: "Server") -> dict[str, str | None]:
     receiving = server.receiving
     if receiving.stream is None:
         return {}
-    words = keywords(server.settings.get("primary_conninfo", ""))
+    above = receiving.stream.above.spec
     return {
         "receiver_pid": str(receiving.pid),
         "receiver_status": "streaming",
         "receiver_tli": str(server.data.timeline),
-        "receiver_host": words.get("host", ""),
-        "receiver_port": words.get("port", "5432"),
+        "receiver_host": above.host,
+        "receiver_port": str(above.port),
         "receiver_slot": receiving.stream.slot,
         "receiver_silent": f"{server.world.loop.time() - receiving.heard:.6f}",
     }
@@ -92,14 +104,15 @@ def _receiver(server: "Server") -> dict[str, str | None]:
 def _sender(server: "Server", pid: int) -> dict[str, object]:
     stream, end = server.senders[pid], server.data.end
     state = "streaming" if stream.sent >= len(server.data.wal) else "catchup"
-    flushed = _text(stream.flushed)
+    flushed = _text(stream.flushed) if stream.flushed else None
     return {
         "pid": pid,
         "state": state,
         "sent": str(end),
         "flushed": flushed,
         "replayed": flushed,
-        "sync": "async",
+        "sync": server.sync.state_of(stream),
+        "priority": stream.priority,
         "lag": None,
     }
 
@@ -115,6 +128,8 @@ def _facts(server: "Server", _: Params, __: "Life") -> Rows:
         "hot_standby": "on",
         "recovery_min_apply_delay": "0",
         "primary_slot_name": server.settings.get("primary_slot_name", ""),
+        "synchronous_commit": "on",
+        NAMES: server.settings.get(NAMES, ""),
     }
     end = str(server.data.end)
     slots = [

@@ -7,9 +7,12 @@ end by a message, or by its silence.
 
 from typing import TYPE_CHECKING, Final
 
+from pgvigil.sim.synchrony import Names
 from pgvigil.sim.wal import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pgvigil.sim.server import Server
 
 RETRY_S: Final = 5.0
@@ -17,6 +20,10 @@ RETRY_S: Final = 5.0
 SILENT_FOR_S: Final = 60.0
 CONNECT_S: Final = 127.0
 """Until the kernel gives a connect up."""
+STATUS_S: Final = 10.0
+"""`wal_receiver_status_interval`: a standby says this often how far it is."""
+POINTERS: Final = ("primary_conninfo", "primary_slot_name")
+"""The settings that a startup process hands to a receiver."""
 
 
 class Stream:
@@ -25,14 +32,23 @@ class Stream:
     def __init__(self, above: "Server", below: "Receiving", pid: int, slot: str) -> None:
         self.above, self.below, self.pid, self.slot = above, below, pid, slot
         self.sent = len(below.server.data.wal)
-        self.flushed = int(below.server.data.end)
+        self.flushed = 0
+        """What the standby has said that it has on disk; 0: nothing yet."""
+        self.names, self.priority = Names(), 0
+        """`synchronous_standby_names` as this WAL sender last read it, and its `sync_priority`."""
+        self._started = False
         self.heard = above.world.loop.time()
         self._network = above.world.network
         self._open = True
 
+    @property
+    def counts(self) -> bool:
+        """Whether its standby is one of those that may acknowledge: listed, streaming, heard of."""
+        return bool(self.priority and self._started and self.flushed)
+
     def push(self) -> None:
         """Send what is there and was not sent."""
-        wal = self.above.data.wal
+        wal, self._started = self.above.data.wal, True
         if not self._open or self.sent >= len(wal):
             return
         batch, self.sent = tuple(wal[self.sent :]), len(wal)
@@ -49,10 +65,15 @@ class Stream:
         below = self.below.server.host.name
 
         def heard() -> None:
-            if self._open and self.above.host.alive:
+            if self._open:
                 self.flushed, self.heard = max(self.flushed, end), self.above.world.loop.time()
+                self.above.sync.heard(self)
 
-        self._network.send(below, self.above.host.name, heard)
+        def arrived() -> None:
+            if self._open and self.above.host.alive:
+                self.above.reached(heard)
+
+        self._network.send(below, self.above.host.name, arrived)
 
     def close_from_above(self) -> None:
         """The sender ends; the standby learns of it if it can."""
@@ -88,9 +109,11 @@ class Receiving:
         self.server = server
         self.stream: Stream | None = None
         self.pid = 0
-        self.heard = 0.0
+        self.heard = self._told = 0.0
         self.ever = False
         """Whether anything was streamed since the server started."""
+        self.pointers: Mapping[str, str] = {}
+        """Where to stream from, as the startup process last read it."""
         self._attempt = 0
         self._connecting_since: float | None = None
         self._tried = -RETRY_S
@@ -98,7 +121,17 @@ class Receiving:
     def begin(self) -> None:
         """The standby started."""
         self.ever, self._tried = False, -RETRY_S
+        self.pointers = self._read()
         self._connect()
+
+    def reload(self) -> None:
+        """The startup process takes note of a reload: another upstream or slot means another receiver."""
+        before, self.pointers = self.pointers, self._read()
+        if before != self.pointers and self.server.in_recovery and self.server.state == "running":
+            self.changed()
+
+    def _read(self) -> dict[str, str]:
+        return {name: self.server.data.settings.get(name, "") for name in POINTERS}
 
     def end(self) -> None:
         """End whatever is under way."""
@@ -130,7 +163,7 @@ class Receiving:
         if stream is not self.stream or batch[0].start != data.end:
             return
         data.wal.extend(batch)
-        self.heard = self.server.world.loop.time()
+        self.heard = self._told = self.server.world.loop.time()
         stream.acknowledge(int(data.end))
         self.server.flow()
 
@@ -141,6 +174,9 @@ class Receiving:
             if now - self.heard > SILENT_FOR_S:
                 self.end()
                 self._connect()
+            elif now - self._told > STATUS_S:
+                self._told = now
+                self.stream.acknowledge(int(self.server.data.end))
         elif self._connecting_since is not None:
             if now - self._connecting_since > CONNECT_S:
                 self._attempt += 1
@@ -156,7 +192,7 @@ class Receiving:
             return
         self._attempt += 1
         self._connecting_since = self._tried
-        attempt, slot = self._attempt, server.settings.get("primary_slot_name", "")
+        attempt, slot = self._attempt, self.pointers.get("primary_slot_name", "")
         world.network.send(server.host.name, above.host.name, lambda: self._asked(above, attempt, slot))
 
     def _asked(self, above: "Server", attempt: int, slot: str) -> None:
@@ -178,6 +214,7 @@ class Receiving:
             return None
         stream = Stream(above, self, above.world.new_pid(), slot)
         above.senders[stream.pid] = stream
+        above.sync.sender_reads(stream)
         return stream
 
     def _answer(self, above: "Server", attempt: int, stream: Stream | None) -> None:
@@ -193,5 +230,6 @@ class Receiving:
         self._connecting_since = None
         if stream is not None:
             self.stream, self.pid, self.ever = stream, self.server.world.new_pid(), True
-            self.heard = self.server.world.loop.time()
+            self.heard = self._told = self.server.world.loop.time()
+            stream.acknowledge(int(self.server.data.end))
             stream.push()

@@ -4,8 +4,10 @@ Positions are real LSNs, records stand for what was written. Two data directorie
 hold the very same records: one that wrote by itself has its own.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from operator import attrgetter
 from typing import Final
 
 from pgvigil.model.units import Fork, History, Lsn, Timeline
@@ -35,6 +37,8 @@ class Record:
     timeline: int
     kind: Kind
     row: int = 0
+    term: int = 1
+    """Counts the promotions of this world: whose record it is, when two primaries share a timeline."""
 
 
 @dataclass(slots=True)
@@ -66,12 +70,24 @@ class DataDirectory:
         """Of the last record."""
         return Timeline(self.wal[-1].timeline)
 
-    def append(self, kind: Kind, size: int, *, row: int = 0, timeline: int | None = None) -> Record:
-        """Write a record at the end."""
-        start = int(self.wal[-1].end)
-        record = Record(start, start + size, timeline or self.wal[-1].timeline, kind, row)
+    @property
+    def term(self) -> int:
+        """Of the last record."""
+        return self.wal[-1].term
+
+    def append(
+        self, kind: Kind, size: int, *, row: int = 0, timeline: int | None = None, term: int | None = None
+    ) -> Record:
+        """Write a record at the end; on the same timeline and in the same term, unless given."""
+        last = self.wal[-1]
+        record = Record(last.end, last.end + size, timeline or last.timeline, kind, row, term or last.term)
         self.wal.append(record)
         return record
+
+    def has(self, record: Record) -> bool:
+        """Whether that very record is in this WAL."""
+        place = bisect_left(self.wal, record.start, key=attrgetter("start"))
+        return place < len(self.wal) and self.wal[place] is record
 
     def within(self, other: "DataDirectory") -> bool:
         """Whether all of this WAL is part of the other's."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 GATEWAY: Final = "gateway"
 """The reference target: a place that is always there."""
+OVERLOADED: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,10 @@ class World:
         self.store_mended = 0.0
         self.trace: list[str] = []
         self.tickets: dict[int, list[Record]] = {}
-        self._pids = itertools.count(1000)
+        self._pids, self._terms = itertools.count(1000), itertools.count(2)
         self.slow_promotion = 0.0
+        self.overloaded = self.rng.random() < OVERLOADED
+        """Whether processes may be kept waiting for a processor."""
         self.rules = Rules(self)
         self.servers: dict[NodeName, Server] = {}
         self.by_address: dict[tuple[str, int], Server] = {}
@@ -91,6 +94,10 @@ class World:
         """Never used before."""
         return next(self._pids)
 
+    def new_term(self) -> int:
+        """Of one more promotion."""
+        return next(self._terms)
+
     def promotion_s(self) -> float:
         """How long a promotion takes now."""
         return self.rng.uniform(0.03, 0.3) + self.slow_promotion
@@ -103,7 +110,7 @@ class World:
 
     def upstream_of(self, server: Server) -> Server | None:
         """Where a server's settings in effect point it."""
-        words = keywords(server.settings.get("primary_conninfo", ""))
+        words = keywords(server.receiving.pointers.get("primary_conninfo", ""))
         return self.by_address.get((words.get("host", ""), int(words.get("port", "5432"))))
 
     @property
