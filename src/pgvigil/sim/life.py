@@ -26,7 +26,10 @@ class Life:
     def __init__(self, world: "World") -> None:
         self.world, self.place, self.alive = world, CONTROLLER, True
         self.kill_after = 0
-        """Killed at that many sends and saves from now; 0: not."""
+        """Killed at that many sends and saves from now; 0: not. Between two of them it has no effect on
+        anything, so that these are all the moments at which it can be killed."""
+        self.kill_at_save = 0
+        """Killed at that many turns of saving from now, two a save: before it, and after it; 0: not."""
         self.killed = asyncio.Event()
 
     def kill(self) -> None:
@@ -64,11 +67,11 @@ class KeptStore:
 
     async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> ClusterRecord:
         """See `Store`; the kill may fall just before or just after."""
-        await self._turn()
+        await self._saving()
         before = await self._store.load(record.cluster)
         saved = await self._store.save(record, events)
         self._life.world.rules.saved(before, saved)
-        await self._turn()
+        await self._saving()
         return saved
 
     async def add(self, events: Sequence[Event]) -> None:
@@ -79,6 +82,19 @@ class KeptStore:
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """See `Store`."""
         return await self._store.events(cluster, limit=limit, after=after)
+
+    async def _saving(self) -> None:
+        """Before a save, and after it: the moments at which dying, or failing, matters most."""
+        life = self._life
+        if life.kill_at_save and life.alive:
+            life.kill_at_save -= 1
+            if not life.kill_at_save:
+                life.kill()
+        if life.world.failing_saves:
+            life.world.failing_saves -= 1
+            if not life.world.failing_saves:
+                raise StoreError("the state cannot be written", detail="input/output error")
+        await self._turn()
 
     async def _turn(self) -> None:
         self._life.lives()

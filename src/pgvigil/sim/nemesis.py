@@ -56,7 +56,7 @@ class Nemesis:
         world = self._world
         world.say("nemesis", "heals everything")
         world.mend_the_store()
-        world.slow_promotion = 0.0
+        world.slow_promotion, world.failing_saves = 0.0, 0
         for ways in self._cuts:
             world.network.heal(ways)
         for ways in self._slow:
@@ -140,6 +140,24 @@ class Nemesis:
             if self._rng.random() < 0.5:
                 host.server.start()
 
+    async def lose_all_standbys(self) -> None:
+        """One after another, and the primary's host behind them."""
+        first = self._primary()
+        standbys = [server for server in self._world.servers.values() if server is not first]
+        self._rng.shuffle(standbys)
+        for server in standbys:
+            self._rng.choice((server.kill, server.host.power_off))()
+            await self._pause(8.0)
+        if self._rng.random() < 0.6:
+            first.host.power_off()
+            await self._pause(10.0)
+        for server in self._world.servers.values():
+            if not server.host.alive:
+                server.host.power_on()
+            elif self._rng.random() < 0.7:
+                server.start()
+            await self._pause(5.0)
+
     async def start_an_old_one(self) -> None:
         """Somebody starts a server that lies still."""
         await self._pause(10.0)
@@ -200,6 +218,19 @@ class Nemesis:
         size = self._rng.randint(1, len(places) - 1)
         await self._cut(_between(places[:size], places[size:]), 60.0)
 
+    async def hold_a_standby_back(self) -> None:
+        """One standby hears less than the others, and the primary is lost."""
+        first, held = self._primary(), self._any()
+        ways = _between([first.host.name], [held.host.name])
+        self._world.network.cut(ways)
+        self._cuts.append(ways)
+        await self._pause(6.0)
+        self._rng.choice((first.kill, first.host.power_off, lambda: None))()
+        await self._pause(20.0)
+        if not self.healing:
+            self._cuts.remove(ways)
+            self._world.network.heal(ways)
+
     async def cut_one_way(self) -> None:
         """Packets pass in one direction only."""
         one, other = self._rng.sample(self._places(), 2)
@@ -213,9 +244,12 @@ class Nemesis:
             await self._pause(3.0)
 
     async def slow_links(self) -> None:
-        """Every packet to and from a host takes long."""
+        """Every packet to and from a host takes long, or only those of one of its links."""
         here = self._victim().host.name
-        ways = _between([here], [p for p in self._places() if p != here])
+        others = [place for place in self._places() if place != here]
+        if self._rng.random() < 0.3:
+            others = [self._rng.choice(others)]
+        ways = _between([here], others)
         self._slow.append(ways)
         self._world.network.slow(ways, self._rng.choice((0.05, 0.2, 0.6, 1.5)))
         await self._pause(40.0)
@@ -246,6 +280,23 @@ class Nemesis:
         self._victim().kill()
         if self._world.life:
             self._world.life.kill_after = self._rng.randint(1, 150)
+
+    async def kill_the_controller_at_a_save(self) -> None:
+        """While it deals with the loss of a primary: just before a save of the record, or just after."""
+        if self._world.life:
+            self._world.life.kill_at_save = self._rng.randint(1, 16)
+        self._victim().kill()
+
+    async def fail_a_save(self) -> None:
+        """One save fails; what was to be saved may be durable all the same."""
+        self._world.failing_saves = self._rng.randint(1, 16)
+        if self._rng.random() < 0.7:
+            self._victim().kill()
+
+    async def set_the_clock(self) -> None:
+        """The controller's calendar jumps; once in a while by hours."""
+        by_s = self._rng.choice((0.5, 5.0, 60.0, 7200.0)) * self._rng.choice((-1.0, 1.0))
+        self._world.clock.ahead_s += by_s
 
     async def break_the_store(self) -> None:
         """Its disk is full."""
@@ -298,6 +349,7 @@ FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (8, Nemesis.kill_all_processes),
     (4, Nemesis.kill_the_postmaster),
     (4, Nemesis.kill_two),
+    (3, Nemesis.lose_all_standbys),
     (4, Nemesis.stop_cleanly),
     (4, Nemesis.restart_quickly),
     (5, Nemesis.freeze),
@@ -311,11 +363,15 @@ FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (5, Nemesis.cut_a_host_off),
     (3, Nemesis.cut_the_controller_off),
     (5, Nemesis.cut_in_two),
+    (5, Nemesis.hold_a_standby_back),
     (4, Nemesis.cut_one_way),
     (3, Nemesis.flap),
     (4, Nemesis.slow_links),
     (3, Nemesis.kill_the_controller),
     (8, Nemesis.kill_the_controller_in_the_act),
+    (5, Nemesis.kill_the_controller_at_a_save),
+    (3, Nemesis.fail_a_save),
+    (2, Nemesis.set_the_clock),
     (2, Nemesis.break_the_store),
     (6, Nemesis.switch_over),
     (2, Nemesis.order_a_failover),

@@ -90,11 +90,11 @@ def bring_back(job: "Job", match: "re.Match[str]", reply: "Callable[[Output], No
         reply(Output(1, err=b"could not connect to the upstream"))
         return
     data = server.data
-    if not data.marker and data.within(above.data):
+    if not data.marker and data.within(above.data) and data.end >= above.data.oldest:
         reply(Output(0, b"start"))
         return
     world.rules.overwrites(server, above)
-    method = "clone" if data.marker else "rewind"
+    method = "clone" if data.marker or not _can_rewind(server, above) else "rewind"
     world.say(server.name, f"{method} from {above.name} begins")
     data.marker = data.marker or method
     takes_s = world.rng.uniform(1.0, 8.0) if method == "rewind" else world.rng.uniform(4.0, 30.0)
@@ -113,9 +113,16 @@ def _ends(job: "Job", above: "Server", method: str, reply: "Callable[[Output], N
     data.wal, data.carried = list(above.data.wal), []
     data.checkpoint, data.checkpoint_timeline = above.data.checkpoint, above.data.checkpoint_timeline
     data.marker, data.state, data.min_timeline = "", "in archive recovery", above.data.timeline
-    data.standby_signal, data.slots = True, set()
+    data.standby_signal, data.slots, data.oldest = True, {}, above.data.oldest
     world.say(server.name, f"{method} from {above.name} ends")
     reply(Output(0, method.encode()))
+
+
+def _can_rewind(server: "Server", above: "Server") -> bool:
+    """pg_rewind reads both WALs from the last common checkpoint on: neither may have been recycled so far."""
+    data = server.data
+    fork = data.wal[data.common(above.data) - 1].end
+    return not data.within(above.data) and max(data.oldest, above.data.oldest) <= fork
 
 
 def _reaches(server: "Server", above: "Server") -> bool:

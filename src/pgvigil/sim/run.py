@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pgvigil.model.record import Phase
-from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.spec import ClusterSpec, Protection
 from pgvigil.sim.clock import VirtualLoop
 from pgvigil.sim.cluster import a_cluster
 from pgvigil.sim.invariants import Violation
 from pgvigil.sim.nemesis import Nemesis
 from pgvigil.sim.rebuilding import simulated
 from pgvigil.sim.server import Server
+from pgvigil.sim.synchrony import Told
 from pgvigil.sim.world import World
 
 CALM_S: Final = 12.0
 """Before the first fault: taken over, standbys streaming."""
+ROUNDS: Final = (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)
+"""How many times one world is tormented and healed."""
+IDLE_S: Final = (60.0, 3600.0)
+"""Between them, and before the first, nothing happens for so long: see `World.pass_over`."""
 WELL_WITHIN_S: Final = 600.0
 """After healing, everything must be well within this: the longest pause between repairs is 300 s."""
 RESTART_S: Final = (0.2, 15.0)
@@ -32,7 +37,9 @@ class Report:
     violations: tuple[Violation, ...]
     trace: tuple[str, ...] = field(repr=False)
     lasted_s: float = 0.0
-    """Virtual seconds."""
+    """Virtual seconds, each of them lived through."""
+    idle_s: float = 0.0
+    """Virtual seconds in which nothing happened, passed over."""
     outages_s: tuple[float, ...] = ()
     """How long the application could not write, each time."""
     acknowledged: int = 0
@@ -40,6 +47,8 @@ class Report:
     failovers: int = 0
     unneeded: int = 0
     """Failovers away from a primary that served somewhere."""
+    holds: tuple[tuple[str, int], ...] = ()
+    """How often the controller held, by rule."""
 
 
 Script = Callable[[World], Coroutine[None, None, None]]
@@ -47,31 +56,41 @@ Script = Callable[[World], Coroutine[None, None, None]]
 
 
 def simulate(
-    seed: int, nodes: int = 3, spec: ClusterSpec | None = None, *, script: Script | None = None
+    seed: int,
+    nodes: int = 3,
+    spec: ClusterSpec | None = None,
+    *,
+    protection: Protection = Protection.ASYNC,
+    script: Script | None = None,
 ) -> Report:
-    """One course of events; the same seed gives the same one. `script`: in place of faults from the seed."""
+    """One course of events; the same seed gives the same one. `script`: in place of faults from the seed.
+
+    `spec`: a user's own cluster, in place of one with so many nodes and that protection.
+    """
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _, __: None)  # what a killed controller leaves behind
     try:
         with simulated():
-            return loop.run_until_complete(_run(loop, seed, nodes, spec, script))
+            chosen = spec or a_cluster(nodes, random.Random(seed), protection)  # noqa: S311  # to be repeated
+            return loop.run_until_complete(_run(loop, seed, chosen, script))
     finally:
         loop.close()
 
 
-async def _run(
-    loop: VirtualLoop, seed: int, nodes: int, spec: ClusterSpec | None, script: Script | None
-) -> Report:
-    world = World(loop, seed, spec or a_cluster(nodes, random.Random(seed)))  # noqa: S311
+async def _run(loop: VirtualLoop, seed: int, spec: ClusterSpec, script: Script | None) -> Report:
+    world = World(loop, seed, spec)
     nemesis = Nemesis(world, seed)
     world.begin()
     control = asyncio.ensure_future(_controllers(world))
     try:
         await asyncio.sleep(CALM_S)
-        await (script(world) if script else nemesis.torment())
-        await asyncio.sleep(world.rng.uniform(0.0, 60.0))
-        await nemesis.heal()
-        await _until_well(world)
+        for _ in range(1 if script else world.rng.choice(ROUNDS)):
+            await _idle(world)
+            await (script(world) if script else nemesis.torment())
+            await asyncio.sleep(world.rng.uniform(0.0, 60.0))
+            await nemesis.heal()
+            if not await _until_well(world):
+                break
     finally:
         control.cancel()
         await asyncio.wait({control})
@@ -87,15 +106,23 @@ async def _controllers(world: World) -> None:
         await asyncio.sleep(world.rng.uniform(*RESTART_S))
 
 
-async def _until_well(world: World) -> None:
+async def _idle(world: World) -> None:
+    """Nothing happens for a long time, and all is well; unless it is not well."""
+    if not await _trouble(world):
+        world.pass_over(world.rng.uniform(*IDLE_S))
+        await asyncio.sleep(5.0)
+
+
+async def _until_well(world: World) -> bool:
     """Liveness: one primary, that of the record; all others stream from it and have what it has."""
     until = world.loop.time() + WELL_WITHIN_S
     trouble = ""
     while world.loop.time() < until:
         await asyncio.sleep(1.0)
         if not (trouble := await _trouble(world)):
-            return
+            return True
     world.rules.not_well(trouble)
+    return False
 
 
 async def _trouble(world: World) -> str:
@@ -136,15 +163,17 @@ def _fed(server: Server, primary: Server) -> bool:
 def _report(world: World, seed: int) -> Report:
     record = world.rules.record
     kept = world.servers[record.primary].data.rows() if record else set()
-    lost = [ack for ack in world.clients.acknowledged if ack.row not in kept]
+    lost = [ack for ack in world.clients.acknowledged if ack.row not in kept and ack.told is not Told.LOCAL]
     return Report(
         seed=seed,
         violations=tuple(world.rules.violations),
         trace=tuple(world.trace),
         lasted_s=world.loop.time(),
+        idle_s=world.idle_s,
         outages_s=tuple(seconds for _, seconds in world.clients.outages),
         acknowledged=len(world.clients.acknowledged),
         lost=len(lost),
         failovers=world.rules.failovers,
         unneeded=world.rules.unneeded,
+        holds=tuple(sorted(world.holds.items())),
     )

@@ -284,7 +284,9 @@ class Server:
             self.flow()
 
     def _checkpoint(self, record: Record | None = None) -> None:
-        record = record or self.data.wal[-1]
+        record, data = record or self.data.wal[-1], self.data
+        if self.world.recycles:
+            data.oldest = max(data.oldest, min([data.checkpoint, *data.slots.values()]))
         self.data.checkpoint, self.data.checkpoint_timeline = record.start, record.timeline
         self.data.min_timeline = 0
         self._checkpointed = self.world.loop.time()

@@ -131,10 +131,9 @@ def _facts(server: "Server", _: Params, __: "Life") -> Rows:
         "synchronous_commit": "on",
         NAMES: server.settings.get(NAMES, ""),
     }
-    end = str(server.data.end)
     slots = [
-        {"name": name, "physical": True, "active": name in active, "restart": end, "status": "reserved"}
-        for name in sorted(server.data.slots)
+        {"name": name, "physical": True, "active": name in active, "restart": _text(at), "status": "reserved"}
+        for name, at in sorted(server.data.slots.items())
     ]
     row = {
         "version": VERSION,
@@ -194,13 +193,13 @@ def _create_slot(server: "Server", params: Params, _: "Life") -> Rows | QueryFai
     name = params[0] or ""
     if name in server.data.slots:
         return QueryFailed(f'replication slot "{name}" already exists', SqlState("42710"))
-    server.data.slots.add(name)
-    return ({"slot_name": name, "lsn": str(server.data.end)},)
+    server.data.slots[name] = held = max(server.data.checkpoint, server.data.oldest)
+    return ({"slot_name": name, "lsn": _text(held)},)
 
 
 def _drop_slot(server: "Server", params: Params, _: "Life") -> Rows:
     if params[0] not in {stream.slot for stream in server.senders.values()}:
-        server.data.slots.discard(params[0] or "")
+        server.data.slots.pop(params[0] or "", None)
     return ()
 
 

@@ -1,8 +1,8 @@
 """Simulated streaming replication: the WAL receiver of a standby, and a stream from its upstream.
 
 A standby may stream from an upstream that has all of the standby's WAL; it follows through timelines. One
-that has records of its own is turned away for ever. A stream lives at both ends: each learns of the other's
-end by a message, or by its silence.
+that has records of its own is turned away for ever, and so is one whose next WAL was recycled. A stream lives
+at both ends: each learns of the other's end by a message, or by its silence.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -67,6 +67,8 @@ class Stream:
         def heard() -> None:
             if self._open:
                 self.flushed, self.heard = max(self.flushed, end), self.above.world.loop.time()
+                if self.slot in self.above.data.slots:
+                    self.above.data.slots[self.slot] = self.flushed
                 self.above.sync.heard(self)
 
         def arrived() -> None:
@@ -210,7 +212,7 @@ class Receiving:
         known = not slot or (slot in above.data.slots and slot not in taken)
         if attempt != self._attempt or above.state != "running" or not known:
             return None
-        if not self.server.data.within(above.data):
+        if not self.server.data.within(above.data) or self.server.data.end < above.data.oldest:
             return None
         stream = Stream(above, self, above.world.new_pid(), slot)
         above.senders[stream.pid] = stream

@@ -1,9 +1,9 @@
 """Synchronous replication of one simulated server, process by process, as PostgreSQL's syncrep.c has it.
 
-A reload reaches each process at its own moment, and until then it looks as before. The checkpointer decides
-whether commits wait at all; each WAL sender decides about its own standby, and counts with its own k. It looks
-at those who wait only when its standby has said something. Who is released once stays released: a position
-never goes back.
+A reload reaches each process at its own moment; until then it looks as before. The checkpointer decides
+whether commits wait at all. Each WAL sender decides about its own standby, counts with its own k, and looks
+at those who wait when its standby has said something. Who is released once stays released: a position never
+goes back.
 """
 
 import re

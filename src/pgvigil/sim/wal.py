@@ -56,7 +56,10 @@ class DataDirectory:
     checkpoint_timeline: int = 1
     min_timeline: int = 0
     marker: str = ""
-    slots: set[str] = field(default_factory=set)
+    slots: dict[str, int] = field(default_factory=dict)
+    """Physical slots, and from where each holds WAL back."""
+    oldest: int = FIRST
+    """Where the WAL begins that has not been recycled."""
     carried: list[Record] = field(default_factory=list)
     """WAL put beside what was received (rescue): found when recovery ends."""
 

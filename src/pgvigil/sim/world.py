@@ -6,6 +6,7 @@ Everything that happens is a line of the trace, with its virtual time.
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from pgvigil.sim.network import Network
 from pgvigil.sim.server import Server
 from pgvigil.sim.session import SimSession
 from pgvigil.sim.statements import keywords
-from pgvigil.sim.wal import DataDirectory, Record, first_wal
+from pgvigil.sim.wal import FIRST, DataDirectory, Record, first_wal
 from pgvigil.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 GATEWAY: Final = "gateway"
 """The reference target: a place that is always there."""
 OVERLOADED: Final = 0.2
+RECYCLES: Final = 0.4
+CLOCK_RATES: Final = (0.99, 1.01)
+"""How wrong the controller's clock may run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class TraceLog:
     def info(self, event: str, **fields: object) -> None:
         """One line."""
         text, node = fields.get("text", fields.get("error", "")), fields.get("node", "")
+        if str(text).startswith("hold: "):
+            self.world.holds[event] += 1
         evidence = f" [{fields['evidence']}]" if "evidence" in fields else ""
         self.world.say("»", f"{event} {node} {text}{evidence}".replace("  ", " "))
 
@@ -61,10 +67,13 @@ class World:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seed: int, spec: ClusterSpec) -> None:
         self.loop, self.spec, self.rng = loop, spec, random.Random(seed)  # noqa: S311  # to be repeated
-        self.clock = SimClock(loop)
+        wrong = self.rng.random() < 0.5
+        self.clock = SimClock(loop, self.rng.uniform(*CLOCK_RATES) if wrong else 1.0)
         self.network = Network(loop, random.Random(seed + 1))  # noqa: S311
         self.store = MemoryStore(events_kept=1000)
         self.store_broken = False
+        self.failing_saves = 0
+        """That many turns of saving from now one fails: before the record is durable, or after; 0: none."""
         self.store_mended = 0.0
         self.trace: list[str] = []
         self.tickets: dict[int, list[Record]] = {}
@@ -72,6 +81,12 @@ class World:
         self.slow_promotion = 0.0
         self.overloaded = self.rng.random() < OVERLOADED
         """Whether processes may be kept waiting for a processor."""
+        self.recycles = self.rng.random() < RECYCLES
+        """Whether so much is written that each checkpoint recycles WAL."""
+        self.idle_s = 0.0
+        """Hours in which nothing happens, passed over at once: see `pass_over`."""
+        self.holds: Counter[str] = Counter()
+        """How often the controller said that it holds, by rule."""
         self.rules = Rules(self)
         self.servers: dict[NodeName, Server] = {}
         self.by_address: dict[tuple[str, int], Server] = {}
@@ -120,6 +135,19 @@ class World:
             return self.loop.time()
         return max(self.controller_since, self.store_mended)
 
+    def pass_over(self, seconds: float) -> None:
+        """Let a stretch pass in which nothing happens.
+
+        Only calendars move: whoever looked all the time would have seen the same again and again. What goes
+        by the calendar is done: pauses end, checkpoints recycle WAL.
+        """
+        self.say("", f"… {seconds:.0f} s in which nothing happens …")
+        self.idle_s += seconds
+        self.clock.ahead_s += seconds
+        for server in self.primaries():
+            server.checkpoint_now()
+            server.checkpoint_now()
+
     def mend_the_store(self) -> None:
         """Its disk has room again."""
         if self.store_broken:
@@ -136,7 +164,7 @@ class World:
     def begin(self) -> None:
         """Start all servers: the first node is the primary, the others stream from it."""
         first, *others = self.servers.values()
-        first.data.slots = {slot_name(server.name) for server in others}
+        first.data.slots = {slot_name(server.name): int(FIRST) for server in others}
         for server in self.servers.values():
             server.supervised = isinstance(server.spec.control, Systemd)
             if server is not first:
