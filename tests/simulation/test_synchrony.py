@@ -236,7 +236,7 @@ def test_processes_take_note_of_a_reload_at_moments_of_their_own() -> None:
 def test_wal_that_was_recycled_cannot_be_streamed() -> None:
     async def course(trial: Trial) -> None:
         primary = trial["pg1"]
-        trial.world.recycles = True
+        trial.world.recycles, trial["pg3"].supervised = True, False
         trial["pg3"].kill()
         await asyncio.sleep(1.0)
         primary.data.slots.pop("pg3")
