@@ -60,7 +60,7 @@ def on_three_servers(course: Callable[[Trial], Coroutine[None, None, None]]) -> 
 
     async def run() -> None:
         trial = Trial(loop)
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(LONG_S)  # all stream
         await course(trial)
         assert not trial.world.rules.violations
 
