@@ -8,13 +8,14 @@ import structlog
 
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
-from pgvigil.controller import survey
+from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController, Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
 from pgvigil.model.check import CheckItem
+from pgvigil.model.guard import GuardReport
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec
-from pgvigil.model.units import ClusterName
+from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
@@ -158,6 +159,25 @@ async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckIt
 
     wanted = [spec for spec in config.clusters if spec.name in clusters]
     return [item for items in await asyncio.gather(*map(one, wanted)) for item in items]
+
+
+async def guard(
+    spec: ClusterSpec, action: str, names: Sequence[NodeName], *, dry_run: bool
+) -> list[GuardReport]:
+    """Install, remove or look at the guards of these nodes (none named: of all); a report a node."""
+    nodes = {node.name: node_ports(node) for node in spec.nodes}
+    wanted = list(names) or list(nodes)
+    try:
+        match action:
+            case "install":
+                return await guards.install(spec, nodes, wanted, dry_run=dry_run)
+            case "remove":
+                return await guards.remove(spec, nodes, wanted, dry_run=dry_run)
+            case _:
+                return await guards.look(spec, nodes, wanted)
+    finally:
+        for ports in nodes.values():
+            ports.close()
 
 
 async def discover(dsn: str, name: str) -> survey.Discovered:

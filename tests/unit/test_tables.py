@@ -37,6 +37,7 @@ BESIDE_THE_PRIMARY = {
     Problem.STANDBY_DOWN: "rebuilt if it was a primary or a rebuild was begun, else told",
     Problem.STANDBY_DETACHED: "pointed at the primary, or rebuilt",
     Problem.STANDBY_LAGGING: "told",
+    Problem.GUARD_MISSING: "only told: people put guards on nodes, and take them away",
 }
 """Problems without a row in REACTIONS, and what is done about them."""
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from pgvigil.controller.operations import Operations
 from pgvigil.errors import Unreachable
 from pgvigil.model.check import CheckItem
+from pgvigil.model.guard import GuardReport
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.units import ClusterName
+from pgvigil.model.units import ClusterName, NodeName
 
 
 class Config(Protocol):
@@ -65,6 +66,8 @@ class Reach:
     discover: Callable[[str, str], Coroutine[Any, Any, Discovered]]
     """From a libpq connection string and the new cluster's name (empty: its own)."""
     check: Callable[[Config, Sequence[ClusterName]], Coroutine[Any, Any, list[CheckItem]]]
+    guard: Callable[[ClusterSpec, str, list[NodeName], bool], Coroutine[Any, Any, list[GuardReport]]]
+    """`install`, `remove` or `status`, on which nodes, whether only to say what would be done."""
     demo: Callable[[bool, bool], int]
     """Whether to keep it running, whether to print JSON → its exit code."""
 
@@ -119,9 +122,14 @@ async def _check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckI
     return items
 
 
+async def _guard(spec: ClusterSpec, action: str, names: list[NodeName], dry: bool) -> list[GuardReport]:
+    reports: list[GuardReport] = await _there("wiring", "guard")(spec, action, names, dry_run=dry)
+    return reports
+
+
 def _demo(keep: bool, as_json: bool) -> int:
     code: int = _there("cli.story", "run_demo")(keep=keep, as_json=as_json)
     return code
 
 
-REAL = Reach(_load, connect_operations, connect_look, _run, _discover, _check, _demo)
+REAL = Reach(_load, connect_operations, connect_look, _run, _discover, _check, _guard, _demo)

@@ -62,6 +62,14 @@ def _seen(node: Shape) -> Text:
     return Text(f"{seconds_text(seen)} ago", style=DIM if node["role"] != "unknown" else WARN)
 
 
+def _guard(node: Shape) -> Text:
+    state = node.get("guard")
+    if state is None:
+        return Text("")
+    doing = f" ({node['guard_doing']})" if node["guard_doing"] else ""
+    return Text(f"{state}{doing}", style="" if state == "alive" else WARN)
+
+
 def _text(value: object) -> str:
     return "" if value is None else str(value)
 
@@ -76,6 +84,7 @@ COLUMNS: Final = (
     Column("TL", lambda n: _text(n["timeline"]), justify="right"),
     Column("LSN", lambda n: _text(n["lsn"]), drop=5, justify="right"),
     Column("Prio", lambda n: _text(n["priority"]), drop=3, justify="right"),
+    Column("Guard", _guard, drop=4),
     Column("Location", lambda n: n["location"], drop=2),
     Column("Address", lambda n: f"{n['host']}:{n['port']}", drop=6),
     Column("Access", lambda n: n["connection"], drop=7),

@@ -32,7 +32,6 @@ _REFUSED: Final[dict[str, str]] = {
 }
 _LATER: Final[dict[str, str]] = {
     "endpoints": "is not in this release; endpoints come with a later one",
-    "guard": "is not in this release; the guard comes with a later one",
     "sync_required": "goes with protection: quorum, which comes with the next release",
     "degrade": "goes with protection: quorum, which comes with the next release",
     "listen": "is not in this release; commands come through socket:",

@@ -132,10 +132,32 @@ class FencingSection(Section):
     command_timeout: Duration = Field(
         default=timedelta(seconds=30), description="It counts as failed when it takes longer."
     )
+    guard: StrictBool = Field(
+        default=False,
+        description="Every node has a guard (`pgvigil guard install`), which stops its server when that is a "
+        "primary without a lease from the controller and without a majority of the nodes in sight.",
+    )
+    guard_lease: Duration = Field(
+        default=timedelta(seconds=10),
+        description="How long a guard lets its primary go on alone. A failover that rests on the guard takes "
+        "this and about 4 s.",
+    )
+    guard_watchdog: Text | None = Field(
+        default=None,
+        description="Watchdog device that the guards feed, such as `/dev/watchdog`: a machine whose guard is "
+        "gone, or cannot stop the server, is reset by it.",
+    )
 
     def spec(self) -> Fencing:
         """The same, as the core knows it."""
-        return Fencing(self.unreachable, self.command or "", self.command_timeout)
+        return Fencing(
+            self.unreachable,
+            self.command or "",
+            self.command_timeout,
+            self.guard,
+            self.guard_lease,
+            self.guard_watchdog or "",
+        )
 
 
 def _one_or_more(value: Any) -> Any:  # what YAML had there

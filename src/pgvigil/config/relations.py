@@ -22,6 +22,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
             "synchronous_standby_names is left as it is",
         )
     yield from _times(cluster)
+    yield from _guard(cluster)
     yield from _nodes(cluster)
     yield from _witnesses(cluster)
     if cluster.shell is not None:
@@ -42,6 +43,18 @@ def _times(cluster: ClusterSection) -> Iterator[Complaint]:
                 ("failover", name),
                 f"must not be less than probe.interval ({duration_text(probe.interval)})",
             )
+
+
+def _guard(cluster: ClusterSection) -> Iterator[Complaint]:
+    """A guard must not be quicker than the verdict: a hiccup would end a primary that nobody replaces."""
+    fencing, failover = cluster.fencing, cluster.failover
+    for name, limit in (
+        ("failover.unreachable_after", failover.unreachable_after),
+        ("three times probe.shell_timeout", 3 * cluster.probe.shell_timeout),
+    ):
+        if fencing.guard and fencing.guard_lease < limit:
+            text = f"must not be less than {name} ({duration_text(limit)})"
+            yield ("fencing", "guard_lease"), text
 
 
 def _nodes(cluster: ClusterSection) -> Iterator[Complaint]:

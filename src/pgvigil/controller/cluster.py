@@ -75,7 +75,9 @@ class ClusterController:
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self._witnesses = witnesses or {}
-        self.watch = ClusterWatch(spec, nodes, pinger, clock, self.paths, self._witnesses)
+        self.watch = ClusterWatch(
+            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=mode is not Mode.LOOK
+        )
         self._bench = Bench(
             spec, nodes, self.watch.learnt_paths, clock, self._generation, own_shell, self._report
         )

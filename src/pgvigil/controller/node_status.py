@@ -92,6 +92,8 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         tags=sorted(node.tags),
         conninfo=conninfo_text(node),
         postmaster=view.host_answer.postmaster if view.host_answer else None,
+        guard=view.guard.state if view.guard else None,
+        guard_doing=view.guard.doing if view.guard else "",
         detail=_detail(view),
         last_seen_s=round(scene.view.at - last.at, 3) if last else None,
         clock_skew_s=_clock_skew(scene, view.host_answer),

@@ -135,6 +135,10 @@ class NodeStatus(TypedDict):
     """libpq's keywords of our login, never with a password."""
     postmaster: str | None
     """What the host's shell says: running, frozen, crashed or stopped."""
+    guard: str | None
+    """What was last heard of its guard: a word of `GuardState`; None: it ought not to have one."""
+    guard_doing: str
+    """The guard's own word: `leased`, `held`, `standby`, `stopping` or `stopped`."""
     detail: str
     """Why the node or its host does not answer, in words; empty when both do."""
     last_seen_s: float | None

@@ -61,7 +61,7 @@ def begin(situation: Situation, finding: Finding) -> Decision:
         hint = f"look at why, then: pgvigil failover {spec.name}"
         return Hold("cool_down", reason, hint, evidence=finding.evidence)
     if wait := may_not_promote(situation):
-        return replace(wait, evidence=finding.evidence)
+        return replace(wait, evidence=(*finding.evidence, *wait.evidence))
     return start(situation, finding.problem.value, finding.evidence)
 
 

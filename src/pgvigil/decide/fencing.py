@@ -1,5 +1,6 @@
 """Keeping an old primary from acknowledging: what proves it, what brings it about, what forbids to go on."""
 
+from pgvigil.decide.guard import guard_lacks, guard_proves, guard_wait
 from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
 from pgvigil.model.record import Fenced, Phase
 from pgvigil.model.sighting import NoAnswer, NodeView, Postmaster, Refusal
@@ -14,8 +15,9 @@ def proof(situation: Situation) -> Fenced | None:
         return Fenced.COMMAND
     if node.standby:
         return Fenced.IN_RECOVERY
-    host = is_down(node)
-    return Fenced.STOPPED if host and host.standby_signal else None
+    if (host := is_down(node)) and host.standby_signal:
+        return Fenced.STOPPED
+    return Fenced.GUARD if guard_proves(situation) else None
 
 
 def may_not_promote(situation: Situation) -> Hold | None:
@@ -34,9 +36,12 @@ def may_not_promote(situation: Situation) -> Hold | None:
     if served := _served(node):
         reason = f"{', '.join(served)} can reach {node.name}, and it cannot be stopped from here"
         return Hold("not_fenced", reason, hint)
+    if wait := guard_wait(situation):
+        return wait
     if spec.fencing.unreachable is WhenUnreachable.WAIT:
         reason = f"{node.name} cannot be reached to be fenced (fencing.unreachable: wait)"
-        return Hold("not_fenced", reason, hint)
+        lacking = guard_lacks(situation)
+        return Hold("not_fenced", f"{reason}; {lacking}" if lacking else reason, hint)
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from pgvigil.judge.case import Case
 from pgvigil.judge.controller_unfit import controller_isolated, controller_late
+from pgvigil.judge.guard_missing import missing_guards
 from pgvigil.judge.primary_crashed import primary_crashed
 from pgvigil.judge.primary_hung import primary_hung
 from pgvigil.judge.primary_lost import primary_lost
@@ -49,6 +50,7 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
         *stale_primaries(case),
         *_explain_primary(case),
         *standby_problems(case),
+        *missing_guards(case),
     )
     order = {problem: place for place, problem in enumerate(Problem)}
     return Diagnosis(tuple(sorted(findings, key=lambda finding: order[finding.problem])))

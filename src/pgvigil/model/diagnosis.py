@@ -44,6 +44,8 @@ class Problem(StrEnum):
     """A standby does not stream, or streams from elsewhere."""
     STANDBY_LAGGING = auto()
     """A standby streams but is further behind than `max_lag`."""
+    GUARD_MISSING = auto()
+    """A node ought to have a guard, and none that counts runs there."""
 
 
 class Urgency(StrEnum):

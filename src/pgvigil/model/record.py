@@ -56,6 +56,8 @@ class Fenced(StrEnum):
     """It answers as a standby."""
     COMMAND = auto()
     """The user's fence command said so."""
+    GUARD = auto()
+    """Its guard has no lease and sees no majority, for so long that it must have stopped the server."""
     RISK_ACCEPTED = auto()
     """Nothing applied, and the policy accepts that (`fencing.unreachable: promote`)."""
 

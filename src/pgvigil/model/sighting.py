@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
+from pgvigil.model.guard import CutOff, GuardLook
 from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, SystemId, Timeline
 
 
@@ -314,6 +315,10 @@ class NodeView:
     witnesses: tuple[Witness, ...] = ()
     """Newest tests by others since the present silence began; one a vantage point."""
     touch: Touch | None = None
+    guard: GuardLook | None = None
+    """The newest of its guard; None: it has no shell, or guards are not wanted."""
+    cut_off: tuple[CutOff, ...] = ()
+    """Who cannot reach its host since the present silence began. Asked only where guards are wanted."""
     receiver_lost_at: Instant | None = None
     """When this standby was first seen without the WAL receiver it had; None while it has one."""
 

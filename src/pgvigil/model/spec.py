@@ -205,6 +205,11 @@ class Fencing:
     command: str = ""
     """The user's fence command, run on the controller; exit code 0 = proved off. NODE and HOST are set."""
     command_timeout: timedelta = timedelta(seconds=30)
+    guard: bool = False
+    """Each node has a guard, which stops it as a primary that is cut off; the controller renews its lease."""
+    guard_lease: timedelta = timedelta(seconds=10)
+    guard_watchdog: str = ""
+    """The watchdog device that the guards feed; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

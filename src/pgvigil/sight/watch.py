@@ -25,6 +25,7 @@ from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
+from pgvigil.sight.guard import CutOffWatch, GuardWatch
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
 from pgvigil.sight.witness import WitnessHost
@@ -42,7 +43,8 @@ LOOP_TICK_S = 0.1
 class ClusterWatch:
     """All vantage points of one cluster. `news` is set whenever something was seen that may matter.
 
-    `suspect` names the node whose silence sets everybody to work: the primary of record.
+    `suspect` names the node whose silence sets everybody to work: the primary of record. `grants`: renew
+    the leases of the guards, as only the controller that is in charge of the cluster may.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class ClusterWatch:
         clock: Clock,
         paths: Callable[[NodeName], Paths],
         witnesses: Mapping[str, Shell] | None = None,
+        *,
+        grants: bool = False,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._witness_hosts = [
@@ -67,6 +71,11 @@ class ClusterWatch:
             name: HostWatch(ports, spec.timings, clock, self._paths_of(name), self.news.set)
             for name, ports in nodes.items()
         }
+        self._guard = {
+            name: GuardWatch(spec, ports, clock, self._paths_of(name), self.news.set, grants=grants)
+            for name, ports in nodes.items()
+        }
+        self._cut_off = CutOffWatch(spec, nodes, clock, lambda name: self._sql[name].look, self.news.set)
         self._receiver_lost: dict[NodeName, Instant] = {}
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
         self._touches: dict[NodeName, Touch] = {}
@@ -82,6 +91,9 @@ class ClusterWatch:
                 group.create_task(sql.run())
             for shell in self._host.values():
                 group.create_task(shell.run())
+            for guard in self._guard.values():
+                group.create_task(guard.run())
+            group.create_task(self._cut_off.watch(lambda: self.suspect))
             group.create_task(self._watch_references())
             group.create_task(self._ask_witnesses())
             for host in self._witness_hosts:
@@ -166,6 +178,8 @@ class ClusterWatch:
             last=sql.last,
             witnesses=tuple(self._witnesses.get(name, {}).values()),
             touch=self._touches.get(name),
+            guard=self._guard[name].look,
+            cut_off=self._cut_off.of(name),
             receiver_lost_at=self._receiver_lost.get(name),
         )
 

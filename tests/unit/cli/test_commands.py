@@ -33,10 +33,11 @@ from pgvigil.model.command import (
     Resume,
     Switchover,
 )
-from pgvigil.model.spec import ClusterSpec, Tag
+from pgvigil.model.guard import GuardReport
+from pgvigil.model.spec import ClusterSpec, Fencing, Tag, WhenUnreachable
 from pgvigil.model.step import RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
-from tests.builders import a_cluster, changed_node, lagging
+from tests.builders import a_cluster, changed_node, changed_spec, lagging
 from tests.fake_operations import FakeOperations
 from tests.unit.cli.pictures import healthy, shape
 
@@ -59,10 +60,12 @@ class Place:
     ops: FakeOperations = field(default_factory=lambda: FakeOperations(clusters=[healthy()]))
     items: list[CheckItem] = field(default_factory=list)
     raises: BaseException | None = None
+    unwell: tuple[str, ...] = ()
+    """Nodes whose guard is not as it should be."""
 
     def run(self, *words: str, **options: Any) -> Result:
-        ways = (self._operations, self._operations, self._run, self._discover, self._check, self._demo)
-        desk = Desk(reach=Reach(self._load, *ways))
+        ways = (self._operations, self._operations, self._run, self._discover, self._check)
+        desk = Desk(reach=Reach(self._load, *ways, self._guard, self._demo))
         runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
         return runner.invoke(app, list(words), obj=desk, **options)
 
@@ -88,6 +91,13 @@ class Place:
 
     async def _discover(self, dsn: str, name: str) -> Discovered:
         return Discovered(f"# from {dsn}\n", tuple(self.items))
+
+    async def _guard(
+        self, spec: ClusterSpec, action: str, names: list[NodeName], dry_run: bool
+    ) -> list[GuardReport]:
+        where = names or [node.name for node in spec.nodes]
+        text = f"{action}{', only to say' if dry_run else ''}"
+        return [GuardReport(name, name not in self.unwell, text, "do it again") for name in where]
 
     async def _check(self, config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
         return self.items
@@ -404,3 +414,34 @@ def test_a_log_that_nobody_reads_any_more_ends_nothing(
     structlog.get_logger().info("unheard")
     structlog.reset_defaults()
     logging.getLogger().handlers.clear()
+
+
+def guarded(place: Place) -> Place:
+    fencing = Fencing(WhenUnreachable.WAIT, guard=True)
+    place.config = Configured(clusters=(changed_spec(a_cluster(), fencing=fencing).spec,))
+    return place
+
+
+def test_guards_are_installed_on_all_nodes_or_on_those_named(place: Place) -> None:
+    told = guarded(place).run("guard", "install", "--yes", "--json")
+    assert told.exit_code == 0
+    assert [(each["node"], each["text"]) for each in json.loads(told.stdout)] == [
+        (name, "install") for name in ("pg1", "pg2", "pg3")
+    ]
+    told = place.run("guard", "remove", "orders", "pg2", "--dry-run")
+    assert "remove, only to say" in told.stdout
+    assert "pg3" not in told.stdout
+    assert place.run("guard", "status", "pg3").exit_code == 0
+
+
+def test_a_guard_that_is_not_well_is_told_with_what_to_do(place: Place) -> None:
+    place.unwell = ("pg2",)
+    told = guarded(place).run("guard", "status")
+    assert told.exit_code == 1
+    assert "do it again" in told.stdout
+
+
+def test_no_guard_is_installed_that_nobody_would_renew(place: Place) -> None:
+    told = place.run("guard", "install", "--yes")
+    assert told.exit_code == 3
+    assert "guard: true" in told.stderr

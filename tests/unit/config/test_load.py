@@ -370,7 +370,14 @@ def cluster_of(settings: str) -> str:
         (cluster_of("protection: quorum"), "clusters.orders.protection: quorum is not in this release"),
         (cluster_of("sync_required: 1"), "goes with protection: quorum"),
         (cluster_of("endpoints: []"), "endpoints: is not in this release"),
-        (cluster_of("fencing: {guard: true}"), "guard: is not in this release"),
+        (
+            cluster_of("fencing: {guard: true, guard_lease: 2s}"),
+            "fencing.guard_lease: must not be less than failover.unreachable_after (3s)",
+        ),
+        (
+            cluster_of("fencing: {guard: true, guard_lease: 5s}, probe: {shell_timeout: 2s}"),
+            "fencing.guard_lease: must not be less than three times probe.shell_timeout (6s)",
+        ),
         # types
         ("[]", "must be a mapping"),
         ("clusters: []", "clusters: must be a mapping"),

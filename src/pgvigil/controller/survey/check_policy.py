@@ -39,7 +39,8 @@ def _fencing(seen: ClusterSeen) -> Iterator[CheckItem]:
             spec.name,
             "when the primary's host is cut off, a standby is promoted although the old primary cannot be "
             "stopped: clients on its side could still write there, and those writes are lost",
-            "fencing: {command: …}  that turns its host off; or fencing: {unreachable: wait} for a human",
+            "fencing: {guard: true}  and: pgvigil guard install; or fencing: {command: …}  that turns its "
+            "host off; or fencing: {unreachable: wait} for a human",
         )
 
 
