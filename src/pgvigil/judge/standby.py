@@ -21,6 +21,10 @@ from pgvigil.model.units import Instant
 SETTLE_S = 6.0
 """A standby pointed at the right upstream retries by itself every `wal_retrieve_retry_interval` (5 s)."""
 
+STREAMING = frozenset({"streaming", ""})
+"""Of a WAL receiver; empty: our login may not see it. One that has more than its upstream's history is
+`waiting` for ever: it got through, and finds that its timeline has ended before its own WAL does."""
+
 
 def standby_problems(case: Case) -> tuple[Finding, ...]:
     """Findings on every node but the primary of record and those that run as primary by mistake."""
@@ -61,14 +65,15 @@ def _down(case: Case, node: NodeView) -> Finding:
 def _detached(case: Case, node: NodeView, role: Standby) -> Iterator[Finding]:
     """Not streaming at all, or streaming from a node that is not in line with the primary."""
     receiver, primary = role.receiver, case.primary.primary
-    if receiver is None:
-        if not role.conninfo:
+    if receiver is None or receiver.status not in STREAMING:
+        if receiver is None and not role.conninfo:
             yield Finding(Problem.STANDBY_DETACHED, node.name, ("it is not pointed at any upstream",))
             return
         since = node.receiver_lost_at or case.view.at
         due = Instant(since + SETTLE_S)
         late = case.view.at >= due
         text = f"it has not streamed for {case.view.at - since:.0f} s"
+        text += f" (its WAL receiver is {receiver.status})" if receiver else ""
         urgency = Urgency.NOW if late else Urgency.WAITING
         yield Finding(Problem.STANDBY_DETACHED, node.name, (text,), urgency, None if late else due)
         return

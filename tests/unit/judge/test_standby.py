@@ -39,6 +39,14 @@ def on_timeline(cluster: Cluster, node: str, timeline: int) -> Cluster:
     return in_role(cluster, node, timeline=number, receiver=replace(receiver, timeline=number))
 
 
+def receiver_is(status: str, *, ago_s: float) -> Cluster:
+    """pg2 has a WAL receiver that has not been streaming for so long."""
+    receiver = role_of(C, "pg2").receiver
+    assert receiver
+    cluster = in_role(C, "pg2", receiver=replace(receiver, status=status))
+    return seen(cluster, "pg2", receiver_lost_at=Instant(NOW - ago_s))
+
+
 def primary_on(cluster: Cluster, timeline: int) -> Cluster:
     """The primary is on that timeline and has no senders."""
     answer = cluster.view.node(NodeName("pg1")).answer
@@ -78,6 +86,15 @@ def primary_on(cluster: Cluster, timeline: int) -> Cluster:
         pytest.param(
             receiver_lost(C, ["pg2"], ago_s=6.0), "standby_detached now", id="its retries do not help"
         ),
+        pytest.param(
+            receiver_is("waiting", ago_s=6.0),
+            "standby_detached now",
+            id="its receiver is there, but waits",
+        ),
+        pytest.param(
+            receiver_is("waiting", ago_s=5.9), "standby_detached waiting", id="perhaps not for long"
+        ),
+        pytest.param(receiver_is("", ago_s=60), "well", id="our login may not see its status"),
         pytest.param(
             on_timeline(primary_on(C, 2), "pg2", 1),
             "standby_detached waiting",
