@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pgvigil.act import fence, rebuild, replication, rescue
+from pgvigil.act import fence, rebuild, replication, rescue, synchrony
 from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.errors import PgvigilError, StepFailed
 from pgvigil.model.step import (
@@ -20,6 +20,7 @@ from pgvigil.model.step import (
     Promote,
     Rebuild,
     Rescue,
+    SetSync,
     Stage,
     StartPrimary,
     Step,
@@ -45,6 +46,7 @@ EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Rescue: Effect(rescue.confirm_rescue, rescue.rescue, 60.0),
     Promote: Effect(replication.confirm_promote, replication.promote, 90.0),
     Follow: Effect(replication.confirm_follow, replication.follow, 5.0),
+    SetSync: Effect(synchrony.confirm_set_sync, synchrony.set_sync, 8.0),
     Checkpoint: Effect(replication.confirm_checkpoint, replication.checkpoint, 310.0),
     Stop: Effect(fence.confirm_stop, fence.stop_primary, 16.0),
     StartPrimary: Effect(replication.confirm_start, replication.start_primary, 3600.0),

@@ -7,7 +7,7 @@ from pgvigil.act import service
 from pgvigil.act.bench import DENIED, Bench, Confirmed
 from pgvigil.act.settings import set_running, upstream_settings
 from pgvigil.errors import StepFailed, WorldChanged
-from pgvigil.model.spec import slot_name
+from pgvigil.model.spec import Protection, slot_name
 from pgvigil.model.step import Checkpoint, Cut, DropSlots, Follow, Nudge, Promote, StartPrimary
 from pgvigil.model.units import Lsn, NodeName
 from pgvigil.ports.contract import QueryFailed
@@ -15,6 +15,7 @@ from pgvigil.ports.host import program, quoted
 
 POLL_S: Final = 0.003
 CUT_S: Final = 2.0
+CUT_SETTLE_S: Final = 0.01
 PROMOTE_S: Final = 60.0
 CHECKPOINT_S: Final = 300.0
 DUPLICATE: Final = "42710"
@@ -37,11 +38,25 @@ async def cut(confirmed: Confirmed[Cut], bench: Bench) -> dict[str, str]:
     node = confirmed.step.node
     await set_running(bench, node, upstream_settings(bench.spec, node, None))
     until = bench.clock.now() + CUT_S
-    while await bench.sql(node, _RECEIVER):
-        if bench.clock.now() > until:
+    gone_at: float | None = None
+    while gone_at is None or bench.clock.now() - gone_at < _settle_s(bench):
+        if not await bench.sql(node, _RECEIVER):
+            gone_at = bench.clock.now() if gone_at is None else gone_at
+        elif bench.clock.now() > until:
             raise StepFailed(f"{node} still has a WAL receiver", detail=f"after {CUT_S:g} s")
-        await asyncio.sleep(POLL_S)
+        else:
+            gone_at = None
+        if gone_at is None or _settle_s(bench):
+            await asyncio.sleep(POLL_S)
     return {}
+
+
+def _settle_s(bench: Bench) -> float:
+    """How long a receiver must have been gone: one may just be starting with the old settings.
+
+    Where the cut proves something (`quorum`) that is waited for; elsewhere it only makes comparing exact.
+    """
+    return CUT_SETTLE_S if bench.spec.protection is Protection.QUORUM else 0.0
 
 
 async def confirm_promote(step: Promote, bench: Bench) -> None:

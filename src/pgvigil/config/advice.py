@@ -32,8 +32,6 @@ _REFUSED: Final[dict[str, str]] = {
 }
 _LATER: Final[dict[str, str]] = {
     "endpoints": "is not in this release; endpoints come with a later one",
-    "sync_required": "goes with protection: quorum, which comes with the next release",
-    "degrade": "goes with protection: quorum, which comes with the next release",
     "listen": "is not in this release; commands come through socket:",
     "etcd": "is not in this release; one controller keeps its state in state_dir:",
 }

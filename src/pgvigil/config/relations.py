@@ -15,18 +15,30 @@ Complaint = tuple[Path, str]
 
 def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     """Everything that does not go together in a cluster with its defaults."""
-    if cluster.protection is Protection.QUORUM:
-        yield (
-            ("protection",),
-            "quorum is not in this release, it comes with the next one; write async. Your own "
-            "synchronous_standby_names is left as it is",
-        )
+    yield from _protection(cluster)
     yield from _times(cluster)
     yield from _guard(cluster)
     yield from _nodes(cluster)
     yield from _witnesses(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
+
+
+def _protection(cluster: ClusterSection) -> Iterator[Complaint]:
+    """Every node may become primary, so those that acknowledge must be enough without any one of them."""
+    if cluster.protection is not Protection.QUORUM:
+        for key in ("sync_required", "degrade"):
+            if key in cluster.model_fields_set:
+                yield (key,), "goes with protection: quorum only"
+        return
+    able = [name for name, node in cluster.nodes.items() if Tag.NEVER_SYNC not in node.tags]
+    fewest = min(len(set(able) - {primary}) for primary in cluster.nodes)
+    if fewest < cluster.sync_required:
+        yield (
+            ("sync_required",) if "sync_required" in cluster.model_fields_set else ("protection",),
+            f"wants {cluster.sync_required} of the other nodes to acknowledge, whoever is primary; there may "
+            f"be only {fewest} without never_sync",
+        )
 
 
 def _times(cluster: ClusterSection) -> Iterator[Complaint]:

@@ -135,7 +135,19 @@ class SharedSection(Section):
     )
     protection: Protection = Field(
         default=Protection.ASYNC,
-        description="What is promised of acknowledged commits. `quorum` comes with the next release.",
+        description="What is promised of acknowledged commits. `async`: nothing; your own "
+        "synchronous_standby_names is left as it is. `quorum`: none is lost and no two nodes acknowledge; "
+        "pgvigil sets synchronous_standby_names.",
+    )
+    sync_required: Annotated[StrictInt, Field(ge=1, le=100), Kind("number")] = Field(
+        default=1,
+        description="With `protection: quorum`: so many standbys must have a commit before it is "
+        "acknowledged.",
+    )
+    degrade: StrictBool = Field(
+        default=True,
+        description="With `protection: quorum`: wait for fewer standbys when fewer are left, if need be for "
+        "none, and for more when they are back. `false`: commits wait instead.",
     )
     probe: ProbeSection = Field(default=ProbeSection(), description="How often and how patiently to look.")
     failover: FailoverSection = Field(
@@ -181,6 +193,8 @@ class ClusterSection(SharedSection):
             fencing=self.fencing.spec(),
             references=self.reference_targets,
             hooks=self.hooks.spec(),
+            sync_required=self.sync_required,
+            degrade=self.degrade,
             keep_old_data=self.keep_old_data,
             witnesses=tuple(each.spec(name, self, folder) for name, each in self.witnesses.items()),
         )

@@ -20,13 +20,14 @@ from pgvigil.controller.repairs import Repairs
 from pgvigil.decide import engine as decide
 from pgvigil.decide.failover import SUDDEN
 from pgvigil.decide.situation import Situation
+from pgvigil.decide.synchrony import confirmed
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Refused
 from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Level, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, sentence
+from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, SetSync, Step, sentence
 from pgvigil.model.units import Generation, Instant, NodeName
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Shell, Store
 from pgvigil.sight.watch import ClusterWatch
@@ -81,7 +82,7 @@ class ClusterController:
         self._bench = Bench(
             spec, nodes, self.watch.learnt_paths, clock, self._generation, own_shell, self._report
         )
-        self._fenced_by_command = False
+        self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
         self._orders: list[Order] = []
         self._advisor = advisor
@@ -191,7 +192,7 @@ class ClusterController:
             self.watch.suspect = saved.primary
         if act.stages:
             await self._run_stages(act)
-            await self._note_fence()
+            await self._note_done()
             self.watch.forget_facts()
             await self.watch.look(within_s=LOOK_S)
         self.watch.news.set()
@@ -233,13 +234,16 @@ class ClusterController:
         if not work.cancelled():
             work.result()
 
-    async def _note_fence(self) -> None:
-        """What only a program said, and no look can show again, goes into the record."""
-        if self._fenced_by_command:
-            assert self.record is not None
-            self._fenced_by_command = False
-            if self.record.phase is Phase.FENCING:
+    async def _note_done(self) -> None:
+        """What only a step can tell, and no look shows again, goes into the record."""
+        assert self.record is not None
+        done, self._done = self._done, None
+        match done:
+            case FenceByCommand() if self.record.phase is Phase.FENCING:
                 self.record = await self._store.save(replace(self.record, fenced=Fenced.COMMAND))
+            case SetSync() as step if changed := confirmed(self.record, step):
+                self.record = await self._store.save(changed)
+                self.journal.synchronous(changed)
 
     def _verdict(self) -> bool:
         """Whether the primary of record failed in a way that none of our steps causes."""
@@ -333,8 +337,8 @@ class ClusterController:
 
     def _outcome(self, outcome: StepOutcome) -> None:
         self.journal.outcome(outcome, self._generation())
-        if isinstance(outcome.step, FenceByCommand) and outcome.error is None:
-            self._fenced_by_command = True
+        if isinstance(outcome.step, FenceByCommand | SetSync) and outcome.error is None:
+            self._done = outcome.step
         for order in self._orders:
             result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
             order.progress(f"{sentence(outcome.step)} … {result}")

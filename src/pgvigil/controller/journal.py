@@ -54,6 +54,8 @@ class Log(Protocol):
 
 ALERTS: Final = (Fence, Promote, Rescue, StartPrimary, Rebuild)
 """Steps whose failure a human should hear of at once."""
+LEVELS: Final = {"sync_lowered": Level.WARNING}
+"""Rules that people should hear of although they change no primary."""
 QUIET: Final = frozenset({"timeline", "learnt"})
 """Rules that change the record but are no news."""
 
@@ -97,7 +99,8 @@ class Journal:
         """Make the act's record durable, with the reason; on return effects may begin. Raises StoreError."""
         event = None
         if act.rule not in QUIET and self._is_news(act):
-            level = Level.ALERT if act.record and act.record.generation != generation else Level.INFO
+            changes = act.record is not None and act.record.generation != generation
+            level = Level.ALERT if changes else LEVELS.get(act.rule, Level.INFO)
             number = act.record.generation if act.record else generation
             steps = "; ".join(sentence(s) for stage in act.stages for s in stage.steps)
             data = {**dict(act.data), **({"steps": steps} if steps else {})}
@@ -165,6 +168,17 @@ class Journal:
     def tell(self, kind: str, text: str, level: Level, generation: Generation, *, hint: str = "") -> None:
         """Tell something that is neither decision nor outcome."""
         self._later(replace(self._event(kind, text, level, generation, ()), hint=hint))
+
+    def synchronous(self, record: ClusterRecord) -> None:
+        """Tell that a change of who acknowledges is in force, and since when on record."""
+        assert record.sync is not None
+        if record.sync.acks:
+            text = f"commits on {record.primary} are acknowledged by {record.sync}; none can be lost"
+            self.tell("protected", text, Level.INFO, record.generation)
+        else:
+            text = f"commits on {record.primary} wait for no standby"
+            hint = "bring a standby back; commits wait for it again by themselves"
+            self.tell("unprotected", text, Level.WARNING, record.generation, hint=hint)
 
     def _is_news(self, decision: Act | Hold) -> bool:
         before = self._decision

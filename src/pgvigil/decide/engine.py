@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import failover, fencing, repair, switchover
+from pgvigil.decide import failover, fencing, repair, switchover, synchrony
 from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
@@ -173,7 +173,7 @@ def _serving(situation: Situation) -> Decision:
     if situation.primary.primary.timeline > record.timeline:
         changed = replace(record, timeline=situation.primary.primary.timeline)
         return Act("timeline", f"{record.primary} is on timeline {changed.timeline} now", changed)
-    return Rest()
+    return synchrony.upkeep(situation) or Rest()
 
 
 def order(situation: Situation, command: Command) -> Act | Step | Refused:

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
-from pgvigil.decide.election import Election, elect, known_end
+from pgvigil.decide import lossless
+from pgvigil.decide.election import Election, elect
 from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
-from pgvigil.decide.situation import Situation, fed_by_standby, is_down
+from pgvigil.decide.promotion import absent, promotion_stages, rescue_demanded, strays_first, synchronous
+from pgvigil.decide.situation import Situation, is_down
+from pgvigil.decide.synchrony import forgotten
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
 from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
@@ -16,14 +20,15 @@ from pgvigil.model.step import (
     Decision,
     Follow,
     Hold,
-    Promote,
     Rescue,
     Stage,
     StartPrimary,
     Step,
 )
-from pgvigil.model.units import Lsn, NodeName, Timeline
+from pgvigil.model.units import Lsn, NodeName
 
+FENCE_WITHIN_S: Final = 2.0
+"""An old primary that can acknowledge nothing any more (`quorum`) is given this long to be stopped too."""
 CUT_WITHIN_S: Final = 2.0
 """In async mode cutting only makes comparing exact: after this long we go on with who is cut, or answers."""
 FORCED_FENCE_S: Final = 60.0
@@ -110,21 +115,22 @@ def fencing(situation: Situation) -> Decision:
     if situation.primary.standby and record.at_least:
         at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
         return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
-    fenced = proof(situation)
-    given_up = record.forced and situation.phase_age_s() >= FORCED_FENCE_S
-    fences, cuts = () if fenced or given_up else fence_steps(situation), cut_steps(situation)
-    if fences or (cuts and situation.phase_age_s() < CUT_WITHIN_S):
-        return Act("fence", f"fence {record.primary}", None, (Stage((*fences, *cuts), must=False),))
+    ground = lossless.ground(situation) if lossless.demanded(situation) else None
+    if steps := _fences_and_cuts(situation, ground):
+        return Act("fence", f"fence {record.primary}", None, (Stage(steps, must=False),))
     if wait := may_not_promote(situation):
         return wait
-    election = elect(situation, wanted=record.candidate, any_lag=record.forced)
-    if election.chosen is None and record.candidate is not None:
-        election = elect(situation, any_lag=record.forced)
+    if ground is None and lossless.demanded(situation):
+        return Hold("cutting", "not enough standbys are cut off yet", "wait, or see: pgvigil status")
+    election = _elected(situation, ground)
+    if election.chosen is None and ground and (act := _catch_up(situation, ground)):
+        return act
     if election.chosen is None:
         host = is_down(situation.primary)
         if host is not None and not situation.primary.standby:
             return _restart(situation, election.rejected, "no standby is fit to be promoted")
         return _nobody(situation, election, ())
+    fenced = ground.fenced if ground else proof(situation)
     return _promote(situation, election.chosen, election.at, fenced or Fenced.RISK_ACCEPTED)
 
 
@@ -140,7 +146,9 @@ def promoting(situation: Situation) -> Decision:
         return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
     if chosen.standby:
         stages = promotion_stages(situation, chosen.name, record.at_least)
-        return Act("promote", f"promote {chosen.name}", None, (*_strays_first(situation), *stages))
+        if rescue_demanded(situation) and not any(isinstance(s, Rescue) for st in stages for s in st.steps):
+            return lossless.unproved(situation)
+        return Act("promote", f"promote {chosen.name}", None, (*strays_first(situation), *stages))
     for problem in VERDICTS:
         finding = situation.diagnosis.find(problem, chosen.name)
         if finding and finding.urgency is Urgency.NOW:
@@ -163,7 +171,7 @@ def restarting(situation: Situation) -> Decision:
         return start(situation, "restart_failed", (f"it did not come back within {RESTART_WITHIN_S:g} s",))
     if is_down(primary):
         step = StartPrimary(record.primary, record.generation)
-        stages = (*_strays_first(situation), Stage((step,)))
+        stages = (*strays_first(situation), Stage((step,)))
         return Act("restart", f"start {record.primary}", None, stages)
     return Hold("restarting", f"{record.primary} is being started", "wait, or see its log")
 
@@ -193,6 +201,7 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
         timeline=node.primary.timeline,
         origin=Origin.ADOPTED,
         deposed=(record.deposed | {record.primary}) - {node.name},
+        **forgotten(situation.spec),
     )
     reason = f"{node.name} was promoted by hand; it is the primary now"
     data = (
@@ -220,66 +229,6 @@ def settled(situation: Situation, **changes: object) -> ClusterRecord:
     return record.moved(Phase.STABLE, **(rest | changes))
 
 
-def promotion_stages(
-    situation: Situation, chosen: NodeName, at_least: Lsn, *, complete: bool = False
-) -> tuple[Stage, ...]:
-    """Rescue what the old primary could not send, promote, point the others at the new primary.
-
-    Beside a rescue the others are pointed at the candidate before it is promoted, which costs no time:
-    they stream from it and follow to its new timeline in the same breath. `complete`: the candidate has
-    everything already (switchover); then writes do not wait for the others. A standby of a standby stays
-    where it is. A candidate further behind than `max_lag` was only chosen for the rescue's sake: without
-    it there is no promotion, unless an operator forces it.
-    """
-    record, timeline = situation.record, _ending(situation, chosen)
-    rescues: list[Step] = [
-        Rescue(name, chosen, timeline, record.generation)
-        for name in sorted(record.deposed - {chosen})
-        if not complete and name in situation.view.nodes and _may_have_more(situation, name, timeline)
-    ]
-    follows = tuple(
-        Follow(node.name, chosen, record.generation)
-        for node in situation.standbys()
-        if node.name != chosen
-        and node.name not in record.deposed
-        and fed_by_standby(situation, node) in (None, chosen)
-    )
-    promote = Promote(chosen, record.generation, at_least, timeline)
-    lacking = known_end(situation, timeline) - at_least > situation.spec.failover.max_lag_bytes
-    must = lacking and not record.forced and bool(rescues)
-    first = tuple(rescues) if must or complete else (*rescues, *follows)
-    last = follows if must or complete else ()
-    stages = (Stage(first, must=must), Stage((promote,)), Stage(last, must=False))
-    return tuple(stage for stage in stages if stage.steps)
-
-
-def _strays_first(situation: Situation) -> tuple[Stage, ...]:
-    """Primaries of the past that take writes are stopped before there is a new one, if they can be."""
-    strays = stray_fences(situation)
-    return (Stage(strays, must=False),) if strays else ()
-
-
-def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
-    """Who cannot be pointed at the new primary now: to be done when they are back."""
-    here = {node.name for node in situation.standbys()}
-    return frozenset(situation.view.nodes) - here - {chosen, situation.record.primary}
-
-
-def _ending(situation: Situation, chosen: NodeName) -> Timeline:
-    """The timeline that ends now: the chosen one's.
-
-    It is beyond the record's when the former candidate was promoted, and lost before it was verified.
-    """
-    role = situation.view.node(chosen).standby
-    return max(role.timeline, situation.record.timeline) if role else situation.record.timeline
-
-
-def _may_have_more(situation: Situation, name: NodeName, timeline: Timeline) -> bool:
-    """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
-    host = is_down(situation.view.node(name))
-    return host is not None and (host.control is None or host.control.timeline == timeline)
-
-
 def _promote(
     situation: Situation, chosen: NodeName, at: Lsn, fenced: Fenced, why: str = "it is the furthest"
 ) -> Act:
@@ -293,9 +242,43 @@ def _promote(
         since=situation.wall,
         origin=Origin.FAILOVER,
     )
+    record = synchronous(replace(situation, record=record))
     ahead = replace(situation, record=record)
-    stages = (*_strays_first(ahead), *promotion_stages(ahead, chosen, at))
+    stages = (*strays_first(ahead), *promotion_stages(ahead, chosen, at))
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
+
+
+def _fences_and_cuts(situation: Situation, ground: lossless.Ground | None) -> tuple[Step, ...]:
+    """What is still to be done, or tried, before anybody is chosen."""
+    record, age_s = situation.record, situation.phase_age_s()
+    revoked = ground is not None and ground.fenced is Fenced.QUORUM
+    given_up = (record.forced and age_s >= FORCED_FENCE_S) or (revoked and age_s >= FENCE_WITHIN_S)
+    fences = () if given_up or proof(situation) else fence_steps(situation)
+    cuts = cut_steps(situation)
+    needed = ground is None if lossless.demanded(situation) else age_s < CUT_WITHIN_S
+    return (*fences, *cuts) if fences or (cuts and needed) else ()
+
+
+def _elected(situation: Situation, ground: lossless.Ground | None) -> Election:
+    """Who is promoted: with a proof, only somebody it is true of, however far behind the rest he is."""
+    record = situation.record
+    any_lag = record.forced or ground is not None
+    objection = partial(ground.objection, situation) if ground else None
+    election = elect(situation, wanted=record.candidate, any_lag=any_lag, objection=objection)
+    if election.chosen is None and record.candidate is not None:
+        election = elect(situation, any_lag=any_lag, objection=objection)
+    return election
+
+
+def _catch_up(situation: Situation, ground: lossless.Ground) -> Act | None:
+    """The standby that has everything may not be promoted: one that may gets the rest from it first."""
+    ahead = lossless.furthest(situation)
+    chosen = elect(situation, any_lag=True).chosen
+    if ground.fenced is not Fenced.QUORUM or ahead is None or chosen is None or chosen == ahead:
+        return None
+    follow = Follow(chosen, ahead, situation.record.generation)
+    reason = f"only {ahead} has everything; {chosen} gets it from there"
+    return Act("catch_up", reason, None, (Stage((follow,)),))
 
 
 def _restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:

@@ -1,5 +1,6 @@
 """Keeping an old primary from acknowledging: what proves it, what brings it about, what forbids to go on."""
 
+from pgvigil.decide import lossless
 from pgvigil.decide.guard import guard_lacks, guard_proves, guard_wait
 from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
 from pgvigil.model.record import Fenced, Phase
@@ -24,9 +25,12 @@ def may_not_promote(situation: Situation) -> Hold | None:
     """Why nobody may be promoted beside an unfenced old primary (DESIGN §4.5).
 
     None: it is fenced, or can be, or the risk is accepted. The policy `promote` is for a primary that is
-    gone, not for one that speaks or serves others.
+    gone, not for one that speaks or serves others. With `quorum` it need not be stopped, but no commit may
+    be lost.
     """
     node, spec = situation.primary, situation.spec
+    if lossless.demanded(situation):
+        return lossless.may_not_promote(situation)
     if situation.record.forced or proof(situation) or fence_steps(situation):
         return None
     hint = f"make sure that {node.name} is off, then: pgvigil failover {spec.name} --force"
@@ -85,7 +89,9 @@ def cut_steps(situation: Situation) -> tuple[Step, ...]:
     return tuple(
         Cut(node.name, generation)
         for node in situation.standbys()
-        if not is_cut(node) and fed_by_standby(situation, node) in (None, situation.record.primary)
+        if not is_cut(node)
+        and fed_by_standby(situation, node) in (None, situation.record.primary)
+        and not (lossless.demanded(situation) and lossless.severed(situation, node))
     )
 
 

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Final
 
 from pgvigil.decide.election import elect
-from pgvigil.decide.failover import SUDDEN, absent, promotion_stages, settled, start
+from pgvigil.decide.failover import SUDDEN, settled, start
+from pgvigil.decide.promotion import absent, promotion_stages, synchronous
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Refused, Switchover
@@ -18,6 +19,7 @@ from pgvigil.model.step import (
     Decision,
     Fence,
     Hold,
+    Promote,
     Stage,
     StartPrimary,
     Stop,
@@ -126,11 +128,13 @@ def _promote(situation: Situation, candidate: NodeName) -> Act:
         origin=Origin.SWITCHOVER,
         candidate=None,
     )
+    record = synchronous(replace(situation, record=record))
     stages = promotion_stages(replace(situation, record=record), candidate, record.at_least, complete=True)
     fence = Fence(old, record.generation, StopMode.FAST)
-    promote, *follows = stages
-    beside = replace(promote, steps=(*promote.steps, fence))
-    return Act("switch", f"{candidate} has everything; promote it", record, (beside, *follows))
+    at = next(i for i, stage in enumerate(stages) if any(isinstance(s, Promote) for s in stage.steps))
+    beside = replace(stages[at], steps=(*stages[at].steps, fence))
+    stages = (*stages[:at], beside, *stages[at + 1 :])
+    return Act("switch", f"{candidate} has everything; promote it", record, stages)
 
 
 def _undo(situation: Situation, why: str) -> Act:

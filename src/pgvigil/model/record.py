@@ -56,6 +56,8 @@ class Fenced(StrEnum):
     """It answers as a standby."""
     COMMAND = auto()
     """The user's fence command said so."""
+    QUORUM = auto()
+    """So many of its synchronous standbys are cut from it that it can acknowledge nothing (SAFETY §3)."""
     GUARD = auto()
     """Its guard has no lease and sees no majority, for so long that it must have stopped the server."""
     RISK_ACCEPTED = auto()
@@ -69,6 +71,30 @@ class Paths:
     data_dir: str = ""
     bin_dir: str = ""
     config_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSet:
+    """`ANY acks (standbys)`: a commit is acknowledged when that many of them have flushed it.
+
+    `acks` 0: the primary acknowledges alone.
+    """
+
+    acks: int
+    standbys: frozenset[NodeName]
+
+    def __str__(self) -> str:
+        return f"any {self.acks} of {', '.join(sorted(self.standbys))}" if self.acks else "nobody"
+
+    @property
+    def setting(self) -> str:
+        """The value of `synchronous_standby_names` (manual: 20.6.2); empty if nobody is waited for."""
+        quoted = ", ".join(f'"{name}"' for name in sorted(self.standbys))
+        return f"ANY {self.acks} ({quoted})" if self.acks else ""
+
+
+ALONE: Final = SyncSet(0, frozenset())
+"""No standby is waited for: nothing is promised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +135,10 @@ class ClusterRecord:
     primary_lsn: Lsn = Lsn(0)
     """The primary's last known position, noted when a failover began (for `max_lag`)."""
     paths: Mapping[NodeName, Paths] = field(default_factory=dict)
+    sync: SyncSet | None = None
+    """Who has acknowledged every commit that the primary acknowledged. None: not managed (`async`)."""
+    sync_next: SyncSet | None = None
+    """What is being put in its place and is not confirmed: until then both count."""
 
     def moved(self, to: Phase, **changes: object) -> Self:
         """This record in another phase. Raises ValueError for a move the table does not have."""

@@ -110,6 +110,8 @@ class Primary:
     timeline: Timeline
     written: Lsn
     flushed: Lsn
+    sync_names: str = ""
+    """`synchronous_standby_names` as its sessions see it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,10 @@ class NodeSpec:
         """Whether the user allows this node to be promoted."""
         return Tag.NEVER_PROMOTE not in self.tags and self.priority > 0
 
+    def may_acknowledge(self) -> bool:
+        """Whether the user allows commits to wait for this node (`quorum`)."""
+        return Tag.NEVER_SYNC not in self.tags
+
 
 @dataclass(frozen=True, slots=True)
 class WitnessSpec:
@@ -237,6 +241,10 @@ class ClusterSpec:
     references: tuple[str, ...] = ()
     """Targets that prove our own network: `host`, asked by ping, or `host:port`, asked over TCP."""
     hooks: Hooks = field(default_factory=Hooks)
+    sync_required: int = 1
+    """With `quorum`: how many standbys must have a commit before it is acknowledged (k)."""
+    degrade: bool = True
+    """With `quorum`: wait for fewer when fewer are left; False: then commits wait."""
     keep_old_data: bool = False
     """Keep what a clone replaced for good; False: only until the new standby streams."""
     witnesses: tuple[WitnessSpec, ...] = ()

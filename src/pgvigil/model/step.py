@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import assert_never
 
-from pgvigil.model.record import ClusterRecord
+from pgvigil.model.record import ClusterRecord, SyncSet
 from pgvigil.model.units import Generation, Instant, Lsn, NodeName, Timeline
 
 
@@ -85,6 +85,15 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSync:
+    """Set which standbys a primary, or a standby once it is promoted, waits for; return when it does."""
+
+    node: NodeName
+    generation: Generation
+    to: SyncSet
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Write a checkpoint on a primary, so that what follows is quick."""
 
@@ -151,6 +160,7 @@ Step = (
     | Rescue
     | Promote
     | Follow
+    | SetSync
     | Checkpoint
     | Stop
     | StartPrimary
@@ -181,6 +191,8 @@ def sentence(step: Step) -> str:
             return f"promote {node} as generation {generation}, not behind {at_least}"
         case Follow(node, upstream):
             return f"point {node} at {upstream}"
+        case SetSync(node, _, to):
+            return f"have commits on {node} wait for {to}"
         case Checkpoint(node):
             return f"checkpoint on {node}"
         case Stop(node, _, mode):

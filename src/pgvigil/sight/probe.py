@@ -50,6 +50,7 @@ select s.r as recovering,
   case when not s.r then pg_walfile_name(pg_current_wal_lsn()) end as walfile,
   case when not s.r then pg_current_wal_lsn() end as written,
   case when not s.r then pg_current_wal_flush_lsn() end as flushed,
+  case when not s.r then current_setting('synchronous_standby_names') end as sync_names,
   case when s.r then pg_last_wal_receive_lsn() end as received,
   case when s.r then pg_last_wal_replay_lsn() end as replayed,
   case when s.r then pg_is_wal_replay_paused() end as paused,
@@ -113,7 +114,8 @@ def read_role(row: Row) -> Primary | Standby:
     if row["recovering"] == "f":
         walfile = row["walfile"] or ""
         timeline = Timeline(int(walfile[:8], 16))
-        return Primary(timeline, Lsn.parse(row["written"] or ""), Lsn.parse(row["flushed"] or ""))
+        written, flushed = Lsn.parse(row["written"] or ""), Lsn.parse(row["flushed"] or "")
+        return Primary(timeline, written, flushed, row["sync_names"] or "")
     receiver = _receiver(row)
     timeline = receiver.timeline if receiver else Timeline(int(row["timeline"] or 0))
     return Standby(

@@ -22,9 +22,10 @@ from pgvigil.model.units import ClusterName
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.limits import EVENTS_KEPT, WAITING_AT_MOST, record_changed
 from pgvigil.store.lock import make_state_dir
+from pgvigil.store.renew import renew
 
 FILE_NAME: Final = "pgvigil.db"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT_S: Final = 2.0
 """How long to wait for another program (a backup, `sqlite3`) that has the file locked."""
 
@@ -197,6 +198,8 @@ class SqliteStore:
         connection.execute("PRAGMA synchronous = FULL")
         if version == 0:
             connection.executescript(_SCHEMA)
+        elif version < SCHEMA_VERSION:
+            renew(connection, version, SCHEMA_VERSION)
 
     def _close(self) -> None:
         self._closed = True

@@ -1,0 +1,106 @@
+"""How a chosen standby is made primary: strays, rescue, promote, follow, in the order that loses nothing."""
+
+from dataclasses import replace
+
+from pgvigil.decide.election import known_end
+from pgvigil.decide.fencing import stray_fences
+from pgvigil.decide.situation import Situation, fed_by_standby, is_down
+from pgvigil.decide.synchrony import after_promotion
+from pgvigil.model.record import ALONE, ClusterRecord, Fenced, Origin
+from pgvigil.model.spec import Protection
+from pgvigil.model.step import Follow, Promote, Rescue, SetSync, Stage, Step
+from pgvigil.model.units import Lsn, NodeName, Timeline
+
+
+def promotion_stages(
+    situation: Situation, chosen: NodeName, at_least: Lsn, *, complete: bool = False
+) -> tuple[Stage, ...]:
+    """Rescue what the old primary could not send, promote, point the others at the new primary.
+
+    Beside a rescue the others are pointed at the candidate before it is promoted, which costs no time:
+    they stream from it and follow to its new timeline in the same breath. `complete`: the candidate has
+    everything already (switchover); then writes do not wait for the others, unless commits wait for them
+    (`quorum`). A standby of a standby stays where it is. A candidate that was only chosen for the rescue's
+    sake (further behind than `max_lag`, or `quorum` without proof) is not promoted without it, unless an
+    operator forces it.
+    """
+    record, timeline = situation.record, _ending(situation, chosen)
+    rescues: list[Step] = [
+        Rescue(name, chosen, timeline, record.generation)
+        for name in sorted(record.deposed - {chosen})
+        if not complete and name in situation.view.nodes and _may_have_more(situation, name, timeline)
+    ]
+    follows = tuple(Follow(name, chosen, record.generation) for name in sorted(followers(situation, chosen)))
+    promote = Promote(chosen, record.generation, at_least, timeline)
+    must = rescue_demanded(situation) or (
+        _lacking(situation, timeline, at_least) and not record.forced and bool(rescues)
+    )
+    late = must or (complete and not (record.sync_next and record.sync_next.acks))
+    first = tuple(rescues) if late else (*rescues, *follows)
+    last = follows if late else ()
+    sync = (SetSync(chosen, record.generation, record.sync_next),) if record.sync_next else ()
+    stages = (Stage(sync), Stage(first, must=must), Stage((promote,)), Stage(last, must=False))
+    return tuple(stage for stage in stages if stage.steps)
+
+
+def rescue_demanded(situation: Situation) -> bool:
+    """Whether only the rescued WAL makes this promotion lose nothing (`quorum`, no proof by revocation)."""
+    record = situation.record
+    unproved = record.fenced is Fenced.STOPPED and record.origin is Origin.FAILOVER and not record.forced
+    return unproved and situation.spec.protection is Protection.QUORUM
+
+
+def followers(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
+    """Who is pointed at the new primary: all standbys that answer, but those that follow one of them."""
+    return frozenset(
+        node.name
+        for node in situation.standbys()
+        if node.name != chosen
+        and node.name not in situation.record.deposed
+        and fed_by_standby(situation, node) in (None, chosen)
+    )
+
+
+def synchronous(situation: Situation) -> ClusterRecord:
+    """The record of a promotion with the set that the new primary waits for from its first commit on.
+
+    It gets that setting before it takes writes; nothing is promised until it was seen to be in force
+    there, and the standbys to have all that was acknowledged before.
+    """
+    record = situation.record
+    to = after_promotion(situation.spec, record.primary, followers(situation, record.primary))
+    return record if to is None else replace(record, sync=ALONE, sync_next=to)
+
+
+def _lacking(situation: Situation, timeline: Timeline, at_least: Lsn) -> bool:
+    """Whether it lacks more than `max_lag`; that nothing acknowledged is in it is a better proof."""
+    if situation.record.fenced is Fenced.QUORUM:
+        return False
+    return known_end(situation, timeline) - at_least > situation.spec.failover.max_lag_bytes
+
+
+def strays_first(situation: Situation) -> tuple[Stage, ...]:
+    """Primaries of the past that take writes are stopped before there is a new one, if they can be."""
+    strays = stray_fences(situation)
+    return (Stage(strays, must=False),) if strays else ()
+
+
+def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
+    """Who cannot be pointed at the new primary now: to be done when they are back."""
+    here = {node.name for node in situation.standbys()}
+    return frozenset(situation.view.nodes) - here - {chosen, situation.record.primary}
+
+
+def _ending(situation: Situation, chosen: NodeName) -> Timeline:
+    """The timeline that ends now: the chosen one's.
+
+    It is beyond the record's when the former candidate was promoted, and lost before it was verified.
+    """
+    role = situation.view.node(chosen).standby
+    return max(role.timeline, situation.record.timeline) if role else situation.record.timeline
+
+
+def _may_have_more(situation: Situation, name: NodeName, timeline: Timeline) -> bool:
+    """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
+    host = is_down(situation.view.node(name))
+    return host is not None and (host.control is None or host.control.timeline == timeline)

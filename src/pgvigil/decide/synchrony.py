@@ -1,0 +1,210 @@
+"""Who commits wait for (`protection: quorum`): the set is kept at what is wanted and there, step by step.
+
+Every change is on record before it is made, and counts only when it is confirmed (SAFETY §3). Only a primary
+that answers is changed, so an isolated one keeps waiting.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from pgvigil.decide.quorum import next_change, weaker
+from pgvigil.decide.situation import Situation, fed_by_standby
+from pgvigil.model.record import ALONE, ClusterRecord, Phase, SyncSet
+from pgvigil.model.sighting import Answer, NoAnswer, NodeView, Refusal, Sender, SenderState
+from pgvigil.model.spec import ClusterSpec, Protection
+from pgvigil.model.step import Act, Decision, Hold, SetSync, Stage
+from pgvigil.model.units import NodeName
+
+LEFT_AFTER_S: Final = 0.3
+"""A standby that no longer streams is waited for so long: a reconnect is quicker."""
+
+
+def upkeep(situation: Situation) -> Decision | None:
+    """What is to be changed or told about the synchronous set while the primary serves; None: nothing."""
+    if situation.record.is_paused(situation.wall):
+        return None
+    if situation.spec.protection is not Protection.QUORUM:
+        return _let_go(situation)
+    if situation.primary.primary is None:
+        return None
+    return _drifted(situation) or _change(situation) or _waiting(situation)
+
+
+def after_promotion(spec: ClusterSpec, chosen: NodeName, followers: frozenset[NodeName]) -> SyncSet | None:
+    """Who the next primary waits for from its first commit on; None: not managed."""
+    if spec.protection is not Protection.QUORUM:
+        return None
+    return _sized(spec, chosen, followers & _able(spec, chosen))
+
+
+def confirmed(record: ClusterRecord, step: SetSync) -> ClusterRecord | None:
+    """The record once a change was seen to be in force on the primary that serves; None: not that one."""
+    if record.phase is not Phase.STABLE or step.node != record.primary or record.sync_next != step.to:
+        return None
+    return replace(record, sync=step.to, sync_next=None)
+
+
+def forgotten(spec: ClusterSpec) -> dict[str, object]:
+    """What is on record for a primary whose set we did not set ourselves."""
+    sync = ALONE if spec.protection is Protection.QUORUM else None
+    return {"sync": sync, "sync_next": None}
+
+
+def _let_go(situation: Situation) -> Act | None:
+    """The user went from `quorum` to `async`: nobody is waited for, then the setting is theirs again."""
+    record = situation.record
+    if record.sync is None:
+        return None
+    if record.sync == ALONE and record.sync_next is None:
+        reason = "synchronous_standby_names is yours again (protection: async)"
+        return Act("sync_released", reason, replace(record, sync=None))
+    return _set(situation, ALONE, "protection is async now")
+
+
+def _drifted(situation: Situation) -> Act | None:
+    """Somebody else changed the setting, or it was never ours: nothing is promised until it is put right."""
+    record, role = situation.record, situation.primary.primary
+    assert role is not None
+    if record.sync_next is not None or (record.sync and role.sync_names == record.sync.setting):
+        return None
+    reason = "protection: quorum begins"
+    if record.sync is not None:
+        reason = f"somebody else set synchronous_standby_names of {record.primary} to '{role.sync_names}'"
+    changed = replace(record, sync=ALONE, sync_next=_wanted(situation, ALONE))
+    return _act(situation, changed, reason)
+
+
+def _change(situation: Situation) -> Act | None:
+    """The next small change, the one under way again, or another in its place if the world has changed."""
+    record = situation.record
+    assert record.sync is not None
+    present = weaker(record.sync, record.sync_next)
+    target = _wanted(situation, present)
+    if record.sync_next is not None:
+        if target == record.sync_next or next_change(present, target) == record.sync_next:
+            return _act(situation, record, "the change under way is not confirmed yet")
+        return _set(situation, next_change(present, target), _reason(situation, present, target))
+    if target == record.sync:
+        return None
+    return _set(situation, next_change(present, target), _reason(situation, present, target))
+
+
+def _set(situation: Situation, to: SyncSet, reason: str) -> Act:
+    record = situation.record
+    assert record.sync is not None
+    changed = replace(record, sync=weaker(record.sync, record.sync_next), sync_next=to)
+    return _act(situation, changed, reason)
+
+
+def _act(situation: Situation, changed: ClusterRecord, reason: str) -> Act:
+    assert changed.sync_next is not None
+    step = SetSync(changed.primary, changed.generation, changed.sync_next)
+    rule = "sync_lowered" if not changed.sync_next.acks else "sync_set"
+    record = changed if changed != situation.record else None
+    return Act(rule, f"commits are to wait for {changed.sync_next}: {reason}", record, (Stage((step,)),))
+
+
+def _reason(situation: Situation, present: SyncSet, target: SyncSet) -> str:
+    if gone := sorted(present.standbys - target.standbys):
+        why = (f"{name} {_absence(situation, name)}" for name in gone)
+        return "; ".join(why)
+    if come := sorted(target.standbys - present.standbys):
+        return f"{', '.join(come)} {'streams' if len(come) == 1 else 'stream'}"
+    return f"sync_required is {situation.spec.sync_required}, {len(target.standbys)} are there"
+
+
+def _absence(situation: Situation, name: NodeName) -> str:
+    node = situation.view.nodes.get(name)
+    if node is None or not situation.spec.node(name).may_acknowledge():
+        return "is not to be waited for any more"
+    return "does not answer" if node.answer is None else "does not stream"
+
+
+def _waiting(situation: Situation) -> Hold | None:
+    """Without `degrade` commits wait when too few standbys are left: say so."""
+    record = situation.record
+    assert record.sync is not None
+    here = {name for name in record.sync.standbys if _sender(situation, name)}
+    if len(here) >= record.sync.acks:
+        return None
+    away = ", ".join(sorted(record.sync.standbys - here))
+    reason = f"commits wait: {len(here)} of {record.sync.acks} standbys that acknowledge are there"
+    hint = f"bring back {away}, or set degrade: true and reload pgvigil"
+    return Hold("commits_wait", reason, hint, evidence=(f"waited for: {record.sync}", f"away: {away}"))
+
+
+def _wanted(situation: Situation, present: SyncSet) -> SyncSet:
+    """The set that would be right for who is there now."""
+    spec, primary = situation.spec, situation.record.primary
+    able = _able(spec, primary)
+    stay = {name for name in present.standbys & able if not _has_left(situation, name)}
+    come = {name for name in able - present.standbys if _has_come(situation, name)}
+    there = frozenset(stay | come)
+    if not spec.degrade and len(there) < spec.sync_required:
+        kept = present.standbys & able
+        there = kept if len(kept) >= spec.sync_required else able
+    return _sized(spec, primary, there)
+
+
+def _sized(spec: ClusterSpec, primary: NodeName, there: frozenset[NodeName]) -> SyncSet:
+    if len(there) < spec.sync_required and not spec.degrade:
+        return SyncSet(spec.sync_required, _able(spec, primary))
+    acks = min(spec.sync_required, len(there))
+    return SyncSet(acks, there) if acks else ALONE
+
+
+def _able(spec: ClusterSpec, primary: NodeName) -> frozenset[NodeName]:
+    return frozenset(node.name for node in spec.others(primary) if node.may_acknowledge())
+
+
+def _sender(situation: Situation, name: NodeName) -> Sender | None:
+    """The primary's WAL sender of that standby, if it streams and its acknowledgements count."""
+    answer = situation.primary.answer
+    senders = answer.senders if answer else ()
+    return next((s for s in senders if s.application_name == name and s.state is SenderState.STREAMING), None)
+
+
+def _has_come(situation: Situation, name: NodeName) -> bool:
+    """Whether a standby has caught up and streams; we must be able to cut it, so it must answer us."""
+    node = situation.view.nodes.get(name)
+    return bool(node and node.standby and situation.is_ours(node) and _sender(situation, name))
+
+
+def _has_left(situation: Situation, name: NodeName) -> bool:
+    """Whether a standby is not worth waiting for any more.
+
+    As long as the primary still has it as streaming although it is silent for us, it is kept, unless what
+    it has not confirmed has stood still for as long as makes a host count as lost. Where others are enough
+    it goes then in any case: in a failover we could not cut it.
+    """
+    node, sender = situation.view.nodes.get(name), _sender(situation, name)
+    if node is None:
+        return True
+    if sender is None:
+        return _away_s(situation, node) >= LEFT_AFTER_S
+    if not isinstance(node.sql, NoAnswer):
+        return False
+    if situation.view.at - node.sql.since < situation.spec.timings.unreachable_after.total_seconds():
+        return False
+    role = situation.primary.primary
+    held_up = role is not None and (sender.flushed is None or sender.flushed < role.flushed)
+    return held_up or _others_suffice(situation, name)
+
+
+def _others_suffice(situation: Situation, name: NodeName) -> bool:
+    spec, primary = situation.spec, situation.record.primary
+    others = {n for n in _able(spec, primary) - {name} if _has_come(situation, n)}
+    return len(others) >= spec.sync_required
+
+
+def _away_s(situation: Situation, node: NodeView) -> float:
+    """For how long a standby has not streamed, as far as is known; nothing known counts as long."""
+    match node.sql:
+        case NoAnswer(since=since) | Refusal(since=since):
+            return situation.view.at - since
+        case Answer() if node.receiver_lost_at is not None:
+            return situation.view.at - node.receiver_lost_at
+        case Answer() if node.standby and node.standby.receiver and not fed_by_standby(situation, node):
+            return node.standby.receiver.silent_s or 0.0  # the two looks are of different moments
+        case _:
+            return float("inf")
