@@ -3,13 +3,12 @@
 A reload reaches the processes of a server at different moments, and what one session sees proves nothing
 about the others (internals/conformance.md). The checkpointer decides whether commits wait at all: proved by
 a commit of our own that was seen waiting. Each WAL sender decides for whom and for how many it releases:
-proved by its priority, and by its having come to rest after it passed on that commit.
+proved by its priority, and by its having come to rest after such a commit.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.act.settings import set_running
@@ -19,10 +18,13 @@ from pgvigil.model.step import SetSync
 from pgvigil.model.units import Lsn, NodeName
 from pgvigil.ports.contract import Row
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 POLL_S: Final = 0.003
 TRY_S: Final = 0.2
 """How long one commit of ours may wait before the next is tried: it was not seen, or nobody acknowledges."""
-CONFIRM_S: Final = 4.0
+CONFIRM_S: Final = 1.0
 AT_REST: Final = "WalSenderMain"
 """What a WAL sender waits for when it has passed on everything; a reload is taken note of before that."""
 UNCHANGING: Final = frozenset({"CheckpointerMain", "CheckpointWriteDelay"})
@@ -67,9 +69,10 @@ async def set_sync(confirmed: Confirmed[SetSync], bench: Bench) -> dict[str, str
     await _see_a_commit_wait(bench, step, until)
     (row,) = await bench.sql(step.node, SYNC_STATE)
     covers = Lsn.parse(row["flushed"] or "")
-    await _until(
-        bench, step, until, lambda row: _not_taken_note(row, step.to) or _lacking(row, step.to, covers)
-    )
+    await _until(bench, step, until, lambda row: _unchanged(row, step.to) or _lacking(row, step.to, covers))
+    if step.to.acks > 1:
+        rested: set[str] = set()
+        await _until(bench, step, until, lambda row: _restless(row, step.to, covers, rested))
     return {"names": step.to.setting, "from": str(covers)}
 
 
@@ -134,13 +137,26 @@ def _not_seen(row: Row, to: SyncSet) -> str:
     return ""
 
 
-def _not_taken_note(row: Row, to: SyncSet) -> str:
-    """Which WAL sender may still release commits as before; empty: none."""
+def _unchanged(row: Row, to: SyncSet) -> str:
+    """Which WAL sender has not taken note of the list: all of them count whoever has a priority."""
     for sender in _senders(row):
-        listed = sender["name"] in to.standbys
-        if bool(sender["priority"]) != listed or (listed and sender["waits"] != AT_REST):
+        if bool(sender["priority"]) != (sender["name"] in to.standbys):
             return f"the WAL sender of {sender['name']} has not taken note"
     return ""
+
+
+def _restless(row: Row, to: SyncSet, until: Lsn, rested: set[str]) -> str:
+    """Which WAL sender may still release commits when fewer have them than `to` demands.
+
+    Each has its own copy of that number, and shows it nowhere: one that came to rest after it passed on a
+    commit that followed the reload has taken note. `rested`: those that were seen so before.
+    """
+    for sender in _senders(row):
+        at_rest = sender["waits"] == AT_REST and Lsn.parse(sender["flushed"] or "0/0") >= until
+        if sender["name"] in to.standbys and at_rest:
+            rested.add(sender["name"])
+    restless = sorted((to.standbys & {sender["name"] for sender in _senders(row)}) - rested)
+    return f"WAL senders that may not have taken note: {', '.join(restless)}" if restless else ""
 
 
 def _lacking(row: Row, to: SyncSet, until: Lsn) -> str:

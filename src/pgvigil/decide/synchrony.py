@@ -80,6 +80,8 @@ def _change(situation: Situation) -> Act | None:
     assert record.sync is not None
     present = weaker(record.sync, record.sync_next)
     target = _wanted(situation, present)
+    if record.sync_next is not None and _cannot_be_confirmed(situation, record.sync_next):
+        return None
     if record.sync_next is not None:
         if target == record.sync_next or next_change(present, target) == record.sync_next:
             return _act(situation, record, "the change under way is not confirmed yet")
@@ -120,17 +122,28 @@ def _absence(situation: Situation, name: NodeName) -> str:
     return "does not answer" if node.answer is None else "does not stream"
 
 
+def _cannot_be_confirmed(situation: Situation, to: SyncSet) -> bool:
+    """Without `degrade`: it is set, and too few standbys are there to prove anything by their answers."""
+    role = situation.primary.primary
+    is_set = role is not None and role.sync_names == to.setting
+    return is_set and not situation.spec.degrade and len(_here(situation, to)) < to.acks
+
+
 def _waiting(situation: Situation) -> Hold | None:
     """Without `degrade` commits wait when too few standbys are left: say so."""
-    record = situation.record
-    assert record.sync is not None
-    here = {name for name in record.sync.standbys if _sender(situation, name)}
-    if len(here) >= record.sync.acks:
+    asked = situation.record.sync_next or situation.record.sync
+    assert asked is not None
+    here = _here(situation, asked)
+    if len(here) >= asked.acks:
         return None
-    away = ", ".join(sorted(record.sync.standbys - here))
-    reason = f"commits wait: {len(here)} of {record.sync.acks} standbys that acknowledge are there"
+    away = ", ".join(sorted(asked.standbys - here))
+    reason = f"commits wait: {len(here)} of {asked.acks} standbys that acknowledge are there"
     hint = f"bring back {away}, or set degrade: true and reload pgvigil"
-    return Hold("commits_wait", reason, hint, evidence=(f"waited for: {record.sync}", f"away: {away}"))
+    return Hold("commits_wait", reason, hint, evidence=(f"waited for: {asked}", f"away: {away}"))
+
+
+def _here(situation: Situation, to: SyncSet) -> frozenset[NodeName]:
+    return frozenset(name for name in to.standbys if _sender(situation, name))
 
 
 def _wanted(situation: Situation, present: SyncSet) -> SyncSet:
