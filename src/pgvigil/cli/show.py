@@ -128,12 +128,21 @@ def headline(console: Console, cluster: Shape) -> Text:
         facts.append(cluster["phase"])
     facts.append(cluster["protection"])
     line.append("  " + dot.join(facts), style=DIM)
+    if sync := cluster["sync"]:
+        line.append(dot + _promise(sync), style=DIM if sync["acks"] >= sync["wanted_acks"] else WARN)
     if cluster["paused"]:
         until = f" until {local_time(cluster['paused_until'])}" if cluster["paused_until"] else ""
         line.append(f"{dot}paused{until}", style=WARN)
     elif not cluster["automatic"]:
         line.append(f"{dot}automatic failover is off", style=WARN)
     return line
+
+
+def _promise(sync: Shape) -> str:
+    """Who acknowledges, in a few words."""
+    if not sync["acks"]:
+        return "being set up" if sync["changing"] else "no standby acknowledges"
+    return f"any {sync['acks']} of {', '.join(sync['standbys'])}"
 
 
 def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:

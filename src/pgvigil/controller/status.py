@@ -12,6 +12,7 @@ from pgvigil.controller.status_shape import (
     EventStatus,
     FindingStatus,
     Health,
+    SyncStatus,
     WitnessStatus,
 )
 from pgvigil.model.diagnosis import Diagnosis, Finding
@@ -47,6 +48,7 @@ def status_json(
         timeline=record.timeline if record else None,
         system_id=record.system_id if record else None,
         protection=spec.protection,
+        sync=_sync(spec, record),
         automatic=spec.failover.automatic,
         paused=paused,
         paused_until=_iso(record.paused_until) if record and paused else None,
@@ -59,6 +61,17 @@ def status_json(
         at=wall.isoformat(),
     )
     return dict(status)
+
+
+def _sync(spec: ClusterSpec, record: ClusterRecord | None) -> SyncStatus | None:
+    if record is None or record.sync is None:
+        return None
+    return SyncStatus(
+        acks=record.sync.acks,
+        standbys=sorted(record.sync.standbys),
+        wanted_acks=spec.sync_required,
+        changing=record.sync_next is not None,
+    )
 
 
 def event_json(event: Event) -> Json:

@@ -187,6 +187,17 @@ class DecisionStatus(TypedDict):
     evidence: list[str]
 
 
+class SyncStatus(TypedDict):
+    """Whose acknowledgement commits wait for (`protection: quorum`)."""
+
+    acks: int
+    """So many of `standbys` must have a commit; 0: nobody is waited for, and nothing is promised."""
+    standbys: list[str]
+    wanted_acks: int
+    changing: bool
+    """A change is under way; until it is confirmed less is promised, or nothing."""
+
+
 class ClusterStatus(TypedDict):
     """One cluster."""
 
@@ -205,6 +216,8 @@ class ClusterStatus(TypedDict):
     timeline: int | None
     system_id: str | None
     protection: str
+    sync: SyncStatus | None
+    """None: `protection: async`, or not managed yet."""
     automatic: bool
     """Whether `failover.automatic` is on (a pause is told apart)."""
     paused: bool
