@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pgvigil.demo.servers import Server, Servers, TimedOut, wait_until
+from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
+from pgvigil.errors import TimedOut
 from pgvigil.model.command import Switchover
 from pgvigil.model.spec import ClusterSpec, Protection
 from tests.postgres.guard import Guard, cluster_spec, guarding

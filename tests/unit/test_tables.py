@@ -8,7 +8,7 @@ from pgvigil.act.engine import EFFECTS
 from pgvigil.decide.engine import FORCEABLE, PHASES, REACTIONS
 from pgvigil.decide.failover import SUDDEN, VERDICTS
 from pgvigil.model.diagnosis import Problem
-from pgvigil.model.record import TRANSITIONS, Phase, phase_diagram
+from pgvigil.model.record import TRANSITIONS, Phase, SyncSet, phase_diagram
 from pgvigil.model.step import (
     Checkpoint,
     ClearSignal,
@@ -22,6 +22,7 @@ from pgvigil.model.step import (
     Rebuild,
     RebuildMethod,
     Rescue,
+    SetSync,
     StartPrimary,
     Step,
     Stop,
@@ -51,6 +52,7 @@ STEPS: tuple[Step, ...] = (
     Rescue(A, NodeName("pg2"), Timeline(1), G),
     Promote(A, G, Lsn(1), Timeline(1)),
     Follow(A, NodeName("pg2"), G),
+    SetSync(A, G, SyncSet(1, frozenset({A}))),
     Checkpoint(A, G),
     Stop(A, G, StopMode.FAST),
     StartPrimary(A, G),

@@ -48,9 +48,9 @@ def ground(situation: Situation) -> Ground | None:
 
     Revocation comes first: it needs neither the old primary nor its host.
     """
-    in_force, members = set_in_force(situation.record), _compared(situation)
-    if in_force and revoked(in_force, members.keys()):
-        floor = max((members[name] for name in in_force.standbys & members.keys()), default=NOTHING)
+    in_force, compared = set_in_force(situation.record), _compared(situation)
+    if in_force and revoked(in_force, compared.keys()):
+        floor = max((compared[name] for name in in_force.standbys & compared.keys()), default=NOTHING)
         return Ground(Fenced.QUORUM, floor)
     if situation.primary.standby:
         return Ground(Fenced.IN_RECOVERY, only=situation.record.primary)
@@ -112,8 +112,8 @@ def severed(situation: Situation, node: NodeView) -> bool:
 
 def furthest(situation: Situation) -> NodeName | None:
     """The node that has the most of all that are cut off and can be compared."""
-    members = _compared(situation)
-    return max(members, key=lambda name: (members[name], name)) if members else None
+    compared = _compared(situation)
+    return max(compared, key=lambda name: (compared[name], name)) if compared else None
 
 
 def _compared(situation: Situation) -> dict[NodeName, tuple[Timeline, Lsn]]:

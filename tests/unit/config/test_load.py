@@ -367,7 +367,10 @@ def cluster_of(settings: str) -> str:
         (cluster_of("postgres: {hostaddr: a}"), "a node has one address"),
         (cluster_of("postgres: {target_session_attrs: primary}"), "whatever its role"),
         (cluster_of("postgres: {connect_timeout: 3}"), "is probe.connect_timeout"),
-        (cluster_of("protection: quorum"), "clusters.orders.protection: quorum is not in this release"),
+        (
+            cluster_of("protection: quorum"),
+            "clusters.orders.protection: wants 1 of the other nodes to acknowledge",
+        ),
         (cluster_of("sync_required: 1"), "goes with protection: quorum"),
         (cluster_of("endpoints: []"), "endpoints: is not in this release"),
         (
@@ -539,8 +542,8 @@ def test_what_does_not_go_together_is_told_where_it_was_written() -> None:
     ) == [
         "3: defaults.failover.hung_after: must be more than probe.suspect_after (250ms)",
         "3: defaults.failover.hung_after: must not be less than probe.interval (500ms)",
-        "4: defaults.protection: quorum is not in this release, it comes with the next one; write async. "
-        "Your own synchronous_standby_names is left as it is",
+        "4: defaults.protection: wants 1 of the other nodes to acknowledge, whoever is primary; there may be "
+        "only 0 without never_sync",
     ]
 
 
