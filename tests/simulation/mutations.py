@@ -9,7 +9,7 @@ import pytest
 
 from pgvigil.act import engine, fence
 from pgvigil.controller.journal import Journal
-from pgvigil.decide import election, failover, repair
+from pgvigil.decide import election, failover, promotion, repair
 from pgvigil.decide.situation import Situation
 from pgvigil.judge import engine as judge
 from pgvigil.judge import primary_lost
@@ -90,7 +90,7 @@ def elect_another_timeline(patch: pytest.MonkeyPatch) -> None:
 
 
 def rescue_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(failover, "_may_have_more", lambda _, __, ___: False)
+    patch.setattr(promotion, "_may_have_more", lambda _, __, ___: False)
 
 
 def leave_stale_primaries_alone(patch: pytest.MonkeyPatch) -> None:
