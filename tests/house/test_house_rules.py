@@ -58,7 +58,7 @@ SPOKEN_ABROAD = {
 }
 """Where another system's word is the right one."""
 
-MAY_CATCH_ALL = ("controller/cluster.py", "api/")
+MAY_CATCH_ALL = ("controller/fleet.py", "api/")
 MAKES_CONFIRMED = "act/engine.py"
 
 
@@ -223,7 +223,7 @@ INNOCENT: tuple[tuple[Rule, str, str], ...] = (
     (core_is_pure, "model/sighting.py", "def age(now): return now - 1\ndef f(view): return view.time(1)"),
     (words_are_ours, "act/fence.py", "def f(x): return isinstance(x, asyncssh.agent)"),
     (words_are_ours, "api/app.py", "def replica(): ..."),
-    (only_edges_catch_all, "controller/cluster.py", "try: f()\nexcept Exception: ..."),
+    (only_edges_catch_all, "controller/fleet.py", "try: f()\nexcept Exception: ..."),
     (only_edges_catch_all, "act/fence.py", "try: f()\nexcept ExceptionGroup: ..."),
     (only_edges_catch_all, "act/fence.py", "try: f()\nexcept BaseException:\n    close()\n    raise"),
     (only_the_engine_confirms, "act/engine.py", "step = Confirmed(step)"),

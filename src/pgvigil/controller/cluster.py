@@ -5,6 +5,7 @@ next steps. Killed at any instruction and started again it goes on from the dura
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum, auto
@@ -17,14 +18,16 @@ from pgvigil.controller.journal import Journal, Log
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.controller.repairs import Repairs
+from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
 from pgvigil.decide.failover import SUDDEN
 from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
+from pgvigil.errors import StoreError
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Refused
 from pgvigil.model.diagnosis import Diagnosis, Urgency
-from pgvigil.model.record import ClusterRecord, Fenced, Level, Paths, Phase
+from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, SetSync, Step, sentence
@@ -87,6 +90,8 @@ class ClusterController:
         self._orders: list[Order] = []
         self._advisor = advisor
         self._objection: Hold | None = None
+        self._unwritten = Unwritten()
+        self._taken: Order | None = None
         self._again = 0
         self._last_act: tuple[object, ...] = ()
         self.view: ClusterView = self.watch.view()
@@ -164,8 +169,7 @@ class ClusterController:
         assert self.record is not None
         match plan.decision:
             case Act() as act if hold := await self._objected(act):
-                self.plan = replace(plan, decision=hold)
-                self.journal.held(hold, self.record.generation)
+                self._held(hold)
             case Act() as act:
                 await self._act(act)
             case Hold() as hold:
@@ -184,8 +188,17 @@ class ClusterController:
         """Record first, then the stages; then a fresh look, the only way an outcome comes back."""
         assert self.record is not None
         await self._hesitate(act)
-        saved = await self.journal.decided(act, self.record.generation)
+        if hold := self._unwritten.holds(act, self._clock.now()):
+            self._held(hold)
+            return
+        try:
+            saved = await self.journal.decided(act, self.record.generation)
+        except StoreError as error:
+            await self._not_saved(act, error)
+            return
+        self._answer_taken()
         if saved is not None:
+            self._unwritten.saved()
             if saved.generation != self.record.generation or saved.phase is not Phase.STABLE:
                 await self._repairs.stop()
             self.record = saved
@@ -196,6 +209,29 @@ class ClusterController:
             self.watch.forget_facts()
             await self.watch.look(within_s=LOOK_S)
         self.watch.news.set()
+
+    async def _not_saved(self, act: Act, error: StoreError) -> None:
+        """Hold; and see what is stored, for it may be what somebody else wrote, or our own after all."""
+        self._answer_taken(error)
+        self._held(self._unwritten.failed(error, act, self.record, self._clock.now()))
+        with contextlib.suppress(StoreError):
+            stored = await self._store.load(self.spec.name)
+            if stored and self.record and stored.revision != self.record.revision:
+                self.record = stored
+
+    def _held(self, hold: Hold) -> None:
+        self.plan = replace(self.plan, decision=hold)
+        self.journal.held(hold, self._generation())
+
+    def _answer_taken(self, error: StoreError | None = None) -> None:
+        """What becomes of a command, now that what it asks is on record, or cannot be put there."""
+        if (order := self._taken) is None:
+            return
+        self._taken = None
+        if error is not None:
+            orders.failed(order, error)
+        elif not orders.changes_primary(order.command):
+            order.finish(Result.DONE, order.begun)
 
     async def _objected(self, act: Act) -> Hold | None:
         """The user's own rules hold an automatic failover; they are asked again a while later."""
@@ -238,12 +274,14 @@ class ClusterController:
         """What only a step can tell, and no look shows again, goes into the record."""
         assert self.record is not None
         done, self._done = self._done, None
-        match done:
-            case FenceByCommand() if self.record.phase is Phase.FENCING:
-                self.record = await self._store.save(replace(self.record, fenced=Fenced.COMMAND))
-            case SetSync() as step if changed := confirmed(self.record, step):
-                self.record = await self._store.save(changed)
-                self.journal.synchronous(changed)
+        with contextlib.suppress(StoreError):  # what comes next says so, and is held
+            match done:
+                case FenceByCommand() if self.record.phase is Phase.FENCING:
+                    self.record = replace(self.record, fenced=Fenced.COMMAND)  # true all the same
+                    self.record = await self._store.save(self.record)
+                case SetSync() as step if changed := confirmed(self.record, step):
+                    self.record = await self._store.save(changed)
+                    self.journal.synchronous(changed)
 
     def _verdict(self) -> bool:
         """Whether the primary of record failed in a way that none of our steps causes."""
@@ -273,7 +311,16 @@ class ClusterController:
             self._refuse_all(first)
             return
         act = Act("taken_over", f"{first.primary} is the primary; the cluster is guarded from now on", first)
-        self.record = await self.journal.decided(act, first.generation)
+        if hold := self._unwritten.holds(act, self._clock.now()):
+            self.plan = Plan(hold)
+            return
+        try:
+            self.record = await self.journal.decided(act, first.generation)
+        except StoreError as error:
+            hold = self._unwritten.failed(error, act, None, self._clock.now())
+            self._held(hold)
+            self._refuse_all(hold)
+            return
         self.watch.news.set()
 
     def _unseen(self) -> bool:
@@ -298,10 +345,9 @@ class ClusterController:
                 order.before = situation.record.primary
                 self._repairs.begin(answer, order)
             else:
-                order.before = situation.record.primary
-                if not orders.changes_primary(order.command):
-                    order.finish(Result.DONE, answer.reason)
+                order.before, order.begun = situation.record.primary, answer.reason
                 order.progress(answer.reason)
+                self._taken = order
                 return answer
         return None
 
@@ -342,18 +388,3 @@ class ClusterController:
         for order in self._orders:
             result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
             order.progress(f"{sentence(outcome.step)} … {result}")
-
-
-async def guard(controller: ClusterController, log: Log) -> None:
-    """Run a cluster's loop for ever; an error in it holds that cluster, alerts, and the loop goes on."""
-    pause = 1.0
-    while True:
-        try:
-            await controller.run()
-        except* Exception as group:  # the loop's edge: nothing may stop a guard for good
-            error = group.exceptions[0]
-            log.warning("held", cluster=controller.spec.name, error=str(error), exc_info=error)
-            hint = getattr(error, "hint", "")
-            controller.journal.tell("loop_failed", f"held: {error}", Level.ALERT, Generation(0), hint=hint)
-            await asyncio.sleep(pause)
-        pause = min(pause * 2, 30.0)

@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pgvigil.controller.cluster import ClusterController, guard
+from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.journal import Log
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.controller.orders import Order
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Command
-from pgvigil.model.record import Event
+from pgvigil.model.record import Event, Level
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.units import ClusterName
+from pgvigil.model.step import Hold, Plan
+from pgvigil.model.units import ClusterName, Generation
 from pgvigil.ports.contract import Clock, Store
 
 
@@ -124,14 +125,32 @@ class Fleet:
         return self._clusters[name].controller
 
     def _status(self, controller: ClusterController) -> Json:
-        record, wall = controller.record, self._clock.wall()
+        record, wall, plan = controller.record, self._clock.wall(), controller.plan
+        if trouble := controller.journal.trouble:
+            plan = replace(plan, warnings=(*plan.warnings, f"the state cannot be written: {trouble}"))
         return status_json(
             controller.spec,
             record,
             controller.view,
             controller.diagnosis,
-            controller.plan,
+            plan,
             wall=wall,
             paused=bool(record and record.is_paused(wall)),
             busy=controller.busy(),
         )
+
+
+async def guard(controller: ClusterController, log: Log) -> None:
+    """Run a cluster's loop for ever; an error in it holds that cluster, alerts, and the loop goes on."""
+    pause = 1.0
+    while True:
+        try:
+            await controller.run()
+        except* Exception as group:  # the loop's edge: nothing may stop a guard for good
+            error = group.exceptions[0]
+            log.warning("held", cluster=controller.spec.name, error=str(error), exc_info=error)
+            hint = getattr(error, "hint", "")
+            controller.plan = Plan(Hold("loop_failed", str(error), hint))
+            controller.journal.tell("loop_failed", f"held: {error}", Level.ALERT, Generation(0), hint=hint)
+            await asyncio.sleep(pause)
+        pause = min(pause * 2, 30.0)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from pgvigil.act.engine import Outcome
+from pgvigil.errors import StoreError
 from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Event, Level
 from pgvigil.model.sighting import (
@@ -52,6 +53,10 @@ class Log(Protocol):
         ...
 
 
+PENDING_AT_MOST: Final = 10_000
+"""Events that wait to be written; more are dropped, and that is logged."""
+AGAIN_S: Final = 2.0
+"""Events that could not be written are tried again this soon."""
 ALERTS: Final = (Fence, Promote, Rescue, StartPrimary, Rebuild)
 """Steps whose failure a human should hear of at once."""
 LEVELS: Final = {"sync_lowered": Level.WARNING}
@@ -71,16 +76,37 @@ class Journal:
         self._decision: Decision = Rest()
         self._seen: dict[NodeName, str] = {}
         self._found: frozenset[tuple[object, ...]] = frozenset()
-        self._pending: asyncio.Queue[Event] = asyncio.Queue(maxsize=10_000)
+        self._pending: asyncio.Queue[Event] = asyncio.Queue(maxsize=PENDING_AT_MOST)
+        self._unwritten: list[Event] = []
+        self.trouble = ""
+        """Why events cannot be written; empty: they can."""
         self._listeners: list[Callable[[Event], None]] = []
 
     async def run(self) -> None:
-        """Write events behind, until cancelled."""
+        """Write events behind, until cancelled. What cannot be written is kept and tried again."""
         while True:
-            events = [await self._pending.get()]
-            while not self._pending.empty():
-                events.append(self._pending.get_nowait())
-            await self._store.add(events)
+            if not self._unwritten:
+                self._unwritten.append(await self._pending.get())
+            while not self._pending.empty() and len(self._unwritten) < PENDING_AT_MOST:
+                self._unwritten.append(self._pending.get_nowait())
+            try:
+                await self._store.add(self._unwritten)
+            except StoreError as error:
+                self._troubled(error)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            self._unwritten = []
+            if self.trouble:
+                self.trouble = ""
+                self._log.info("events_kept_again", cluster=self._cluster)
+
+    def _troubled(self, error: StoreError) -> None:
+        """Events cannot be written: in the log and to programs, once. They wait in memory."""
+        if not self.trouble:
+            text = f"events cannot be written: {error}; databases run on, and no change can begin"
+            event = self._event("store_failed", text, Level.ALERT, Generation(0), ())
+            self._tell(replace(event, hint=error.hint))
+        self.trouble = str(error)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` with every event from now on; returns how to stop that."""
@@ -89,11 +115,15 @@ class Journal:
 
     async def flush(self) -> None:
         """Write what is pending, at the end."""
-        events = []
+        events, self._unwritten = self._unwritten, []
         while not self._pending.empty():
             events.append(self._pending.get_nowait())
-        if events:
-            await self._store.add(events)
+        try:
+            if events:
+                await self._store.add(events)
+        except StoreError as error:
+            self._troubled(error)
+            self._unwritten = events
 
     async def decided(self, act: Act, generation: Generation) -> ClusterRecord | None:
         """Make the act's record durable, with the reason; on return effects may begin. Raises StoreError."""

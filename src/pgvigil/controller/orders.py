@@ -23,6 +23,8 @@ class Order:
     outcome: asyncio.Future[Outcome]
     before: NodeName | None = None
     """The primary when the command was begun; None: not begun yet."""
+    begun: str = ""
+    """What is done for it, in words."""
     reached: str = ""
     """The change of primary is done; waiting for the other nodes to settle."""
     told: set[str] = field(default_factory=set)

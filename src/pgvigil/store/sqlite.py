@@ -79,6 +79,7 @@ class SqliteStore:
         self._events_kept = events_kept
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgvigil-store")
         self._connection: sqlite3.Connection | None = None
+        self._places: tuple[tuple[int, int] | None, ...] = ()
         self._closed = False
         self._waiting, self._counting = 0, Lock()
 
@@ -213,7 +214,19 @@ class SqliteStore:
             raise StoreError(f"{self.path} is closed")
         if self._connection is None:
             self._connection = self._open()
+            self._places = self._found()
+        elif any(now != then for now, then in zip(self._found(), self._places, strict=True) if then):
+            raise StoreError(
+                f"{self.path} was removed or replaced while pgvigil ran",
+                detail="what is written now would be lost with it",
+                hint="databases run on; put it back, or start pgvigil again: it then learns the clusters "
+                "anew from what runs, and pauses are forgotten; see docs/operate/store.md",
+            )
         return self._connection
+
+    def _found(self) -> tuple[tuple[int, int] | None, ...]:
+        """Which files lie at our paths: SQLite would go on writing into one that was removed."""
+        return tuple(_identity(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal"))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -267,3 +280,11 @@ class SqliteStore:
             (after, *names, limit),
         ).fetchall()
         return tuple(replace(from_json(Event, body), number=number) for number, body in reversed(rows))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
