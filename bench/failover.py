@@ -30,6 +30,7 @@ WITHIN_S = 90.0
 SETTINGS: Mapping[str, Sections] = {
     "default": {},
     "fast": {"failover": {"unreachable_after": "1s", "hung_after": "1s"}},
+    "quorum": {"protection": "quorum"},
 }
 """What each column sets."""
 GOES_WRONG = (LabError, psycopg.Error, OSError)

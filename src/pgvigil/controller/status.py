@@ -18,7 +18,7 @@ from pgvigil.controller.status_shape import (
 from pgvigil.model.diagnosis import Diagnosis, Finding
 from pgvigil.model.record import ClusterRecord, Event, Phase
 from pgvigil.model.sighting import ClusterView, WitnessLook
-from pgvigil.model.spec import ClusterSpec, WitnessSpec
+from pgvigil.model.spec import ClusterSpec, Protection, WitnessSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
 from pgvigil.model.units import Instant, NodeName
 
@@ -116,7 +116,16 @@ def _health(scene: Scene, diagnosis: Diagnosis, plan: Plan) -> Health:
             pass
     if not any(node.name == scene.primary for node in scene.view.primaries()):
         return Health.DOWN
-    return Health.DEGRADED if diagnosis.findings or plan.repairs else Health.OK
+    if diagnosis.findings or plan.repairs or _promises_less(scene.spec, scene.record):
+        return Health.DEGRADED
+    return Health.OK
+
+
+def _promises_less(spec: ClusterSpec, record: ClusterRecord | None) -> bool:
+    """Whether commits wait for fewer than is wanted, or it is not proved that they wait."""
+    if spec.protection is not Protection.QUORUM or record is None:
+        return False
+    return record.sync is None or record.sync.acks < spec.sync_required or record.sync_next is not None
 
 
 def _decision(plan: Plan, now: Instant) -> DecisionStatus:
