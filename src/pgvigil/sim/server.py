@@ -67,6 +67,8 @@ class Server:
         """In effect for sessions, as of the last reload."""
         self.backends: dict[Backend, None] = {}
         self.senders: dict[int, Stream] = {}
+        self.unused: dict[Receiving, int] = {}
+        """WAL senders (process numbers) whose receivers wait."""
         self.receiving = Receiving(self)
         self.sync = Synchrony(self)
         self.serving_since = -1.0
@@ -214,6 +216,7 @@ class Server:
         self.receiving.forget()
         self.sync.forget()
         self.senders.clear()
+        self.unused.clear()
         self.serving_since = -1.0
 
     def _end(
@@ -236,6 +239,7 @@ class Server:
         for stream in tuple(self.senders.values()):
             stream.close_from_above()
         self.senders.clear()
+        self.unused.clear()
         if self.supervised and state is None:
             self.world.loop.call_later(self.world.rng.uniform(0.05, 3.0), self._supervise)
 

@@ -63,8 +63,10 @@ def _probe(server: "Server", _: Params, __: "Life") -> Rows:
     else:
         row |= {"walfile": data.end.segment(data.timeline), "written": end, "flushed": end}
         row["sync_names"] = server.settings.get(NAMES, "")
-    if server.senders:
-        row["senders"] = json.dumps([_sender(server, pid) for pid in server.senders])
+    senders = [_sender(server, pid) for pid in server.senders]
+    senders += [{**_UNUSED, "pid": pid} for pid in server.unused.values()]
+    if senders:
+        row["senders"] = json.dumps(senders)
     return (row,)
 
 
@@ -87,16 +89,17 @@ _PROBE_NAMES: Final = (
 
 def _receiver(server: "Server") -> dict[str, str | None]:
     receiving = server.receiving
-    if receiving.stream is None:
+    upstream = receiving.stream.above if receiving.stream else receiving.waits_at
+    if upstream is None:
         return {}
-    above = receiving.stream.above.spec
+    above = upstream.spec
     return {
         "receiver_pid": str(receiving.pid),
-        "receiver_status": "streaming",
+        "receiver_status": "streaming" if receiving.stream else "waiting",
         "receiver_tli": str(server.data.timeline),
         "receiver_host": above.host,
         "receiver_port": str(above.port),
-        "receiver_slot": receiving.stream.slot,
+        "receiver_slot": receiving.pointers.get("primary_slot_name", ""),
         "receiver_silent": f"{server.world.loop.time() - receiving.heard:.6f}",
     }
 
@@ -115,6 +118,17 @@ def _sender(server: "Server", pid: int) -> dict[str, object]:
         "priority": stream.priority,
         "lag": None,
     }
+
+
+_UNUSED: Final = {
+    "state": "startup",
+    "sent": None,
+    "flushed": None,
+    "replayed": None,
+    "sync": "async",
+    "priority": 0,
+    "lag": None,
+}
 
 
 def _facts(server: "Server", _: Params, __: "Life") -> Rows:
@@ -145,9 +159,10 @@ def _facts(server: "Server", _: Params, __: "Life") -> Rows:
 
 
 def _sender_names(server: "Server", _: Params, __: "Life") -> Rows:
+    names = {pid: stream.below.server.name for pid, stream in server.senders.items()}
+    names |= {pid: below.server.name for below, pid in server.unused.items()}
     return tuple(
-        {"pid": str(pid), "application_name": stream.below.server.name, "client_addr": ""}
-        for pid, stream in server.senders.items()
+        {"pid": str(pid), "application_name": name, "client_addr": ""} for pid, name in names.items()
     )
 
 
@@ -166,11 +181,13 @@ def _positions(server: "Server", _: Params, __: "Life") -> Rows:
 
 
 def _receiver_pid(server: "Server", _: Params, __: "Life") -> Rows:
-    stream = server.receiving.stream
-    return ({"pid": str(server.receiving.pid)},) if stream else ()
+    receiving = server.receiving
+    return ({"pid": str(receiving.pid)},) if receiving.stream or receiving.waits_at else ()
 
 
-def _promote(server: "Server", _: Params, life: "Life") -> Rows:
+def _promote(server: "Server", _: Params, life: "Life") -> Rows | QueryFailed:
+    if not server.in_recovery:
+        return QueryFailed("recovery is not in progress", SqlState("55000"))
     server.world.rules.asked_to_promote(server, life)
     server.promote()
     return ({"pg_promote": "t"},)

@@ -1,11 +1,12 @@
 """Simulated streaming replication: the WAL receiver of a standby, and a stream from its upstream.
 
 A standby may stream from an upstream that has all of the standby's WAL; it follows through timelines. One
-that has records of its own is turned away for ever, and so is one whose next WAL was recycled. A stream lives
-at both ends: each learns of the other's end by a message, or by its silence.
+that has records of its own is turned away for ever, and so is one whose next WAL was recycled. Where its
+timeline was left before those records its receiver is let in, but waits. A stream lives at both ends: each
+learns of the other's end by a message, or by its silence.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pgvigil.sim.synchrony import Names
 from pgvigil.sim.wal import Record
@@ -104,16 +105,22 @@ class Stream:
         self.above.senders.pop(self.pid, None)
 
 
+Reply = Stream | Literal["ended"] | None
+"""What an upstream answers: it sends; or the asker's timeline ended before its WAL does; or it refuses."""
+
+
 class Receiving:
     """The receiving side of a standby: at most one stream, or a connect under way."""
 
     def __init__(self, server: "Server") -> None:
         self.server = server
         self.stream: Stream | None = None
+        self.waits_at: Server | None = None
+        """The upstream at which a receiver waits: this server's timeline ended there before its own WAL."""
         self.pid = 0
         self.heard = self._told = 0.0
         self.ever = False
-        """Whether anything was streamed since the server started."""
+        """Whether WAL was asked for since the server started: from then on a received position is told."""
         self.pointers: Mapping[str, str] = {}
         """Where to stream from, as the startup process last read it."""
         self._attempt = 0
@@ -139,6 +146,7 @@ class Receiving:
         """End whatever is under way."""
         self._attempt += 1
         self._connecting_since = None
+        self._wait_no_more()
         if self.stream is not None:
             self.stream.close_from_below()
             self.stream = None
@@ -146,7 +154,7 @@ class Receiving:
     def forget(self) -> None:
         """The host is gone."""
         self._attempt += 1
-        self._connecting_since, self.stream = None, None
+        self._connecting_since, self.stream, self.waits_at = None, None, None
 
     def changed(self) -> None:
         """`primary_conninfo` or the slot is another: begin anew."""
@@ -193,6 +201,7 @@ class Receiving:
         if above is None or self.stream is not None or not server.in_recovery:
             return
         self._attempt += 1
+        self.ever = True
         self._connecting_since = self._tried
         attempt, slot = self._attempt, self.pointers.get("primary_slot_name", "")
         world.network.send(server.host.name, above.host.name, lambda: self._asked(above, attempt, slot))
@@ -206,12 +215,14 @@ class Receiving:
             return
         above.reached(lambda: self._answer(above, attempt, self._serve(above, attempt, slot)))
 
-    def _serve(self, above: "Server", attempt: int, slot: str) -> Stream | None:
+    def _serve(self, above: "Server", attempt: int, slot: str) -> Reply:
         """The upstream makes a sender, unless it cannot serve this standby."""
         taken = {stream.slot for stream in above.senders.values()}
         known = not slot or (slot in above.data.slots and slot not in taken)
         if attempt != self._attempt or above.state != "running" or not known:
             return None
+        if self.server.data.beyond_its_timeline_in(above.data):
+            return "ended"
         if not self.server.data.within(above.data) or self.server.data.end < above.data.oldest:
             return None
         stream = Stream(above, self, above.world.new_pid(), slot)
@@ -219,19 +230,41 @@ class Receiving:
         above.sync.sender_reads(stream)
         return stream
 
-    def _answer(self, above: "Server", attempt: int, stream: Stream | None) -> None:
+    def _answer(self, above: "Server", attempt: int, reply: Reply) -> None:
         server = self.server
         ways = above.host.name, server.host.name
-        server.world.network.send(*ways, lambda: server.reached(lambda: self._answered(attempt, stream)))
+        server.world.network.send(*ways, lambda: server.reached(lambda: self._answered(attempt, reply)))
 
-    def _answered(self, attempt: int, stream: Stream | None) -> None:
+    def _answered(self, attempt: int, reply: Reply) -> None:
         if attempt != self._attempt or not self.server.in_recovery:
-            if stream is not None:
-                stream.close_from_below()
+            if isinstance(reply, Stream):
+                reply.close_from_below()
             return
         self._connecting_since = None
-        if stream is not None:
-            self.stream, self.pid, self.ever = stream, self.server.world.new_pid(), True
+        if reply == "ended":
+            self._wait()
+            return
+        self._wait_no_more()
+        if reply is not None:
+            self.stream, self.pid = reply, self.server.world.new_pid()
             self.heard = self._told = self.server.world.loop.time()
-            stream.acknowledge(int(self.server.data.end))
-            stream.push()
+            reply.acknowledge(int(self.server.data.end))
+            reply.push()
+
+    def _wait(self) -> None:
+        """The receiver stays, and so does a sender for it that does nothing."""
+        server, world = self.server, self.server.world
+        self.pid = self.pid if self.waits_at else world.new_pid()
+        self.waits_at, self.heard = world.upstream_of(server), world.loop.time()
+        if self.waits_at is not None:
+            self.waits_at.unused.setdefault(self, world.new_pid())
+
+    def _wait_no_more(self) -> None:
+        above, self.waits_at = self.waits_at, None
+        if above is not None:
+            there = above
+
+            def gone() -> None:
+                there.unused.pop(self, None)
+
+            self.server.world.network.send(self.server.host.name, there.host.name, gone)

@@ -97,6 +97,14 @@ class DataDirectory:
         place = len(self.wal) - 1
         return place < len(other.wal) and other.wal[place] is self.wal[place]
 
+    def beyond_its_timeline_in(self, other: "DataDirectory") -> bool:
+        """Whether the other left this timeline for a newer one at a place before the end of this WAL."""
+        shared = self.common(other)
+        if not shared or shared == len(self.wal) or shared == len(other.wal):
+            return False
+        here, there = self.wal[shared], other.wal[shared]
+        return self.wal[shared - 1].timeline == here.timeline == self.timeline < there.timeline
+
     def common(self, other: "DataDirectory") -> int:
         """How many records both share."""
         low, high = 0, min(len(self.wal), len(other.wal))

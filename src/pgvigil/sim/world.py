@@ -162,7 +162,12 @@ class World:
         return (server for server in self.servers.values() if server.takes_writes)
 
     def begin(self) -> None:
-        """Start all servers: the first node is the primary, the others stream from it."""
+        """Start all servers and clients."""
+        self.start_servers()
+        self.clients.begin()
+
+    def start_servers(self) -> None:
+        """The first node is the primary, the others stream from it."""
         first, *others = self.servers.values()
         first.data.slots = {slot_name(server.name): int(FIRST) for server in others}
         for server in self.servers.values():
@@ -172,7 +177,6 @@ class World:
                 server.data.settings = upstream_settings(self.spec, server.name, first.name)
             server.data.state = "shut down"
             server.start()
-        self.clients.begin()
 
     def controller(self, life: Life) -> ClusterController:
         """The production controller on simulated ports."""
