@@ -1,5 +1,6 @@
 """`protection: quorum` on real servers: what was acknowledged is on the next primary, whatever happens."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,9 +9,9 @@ import pytest
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.errors import TimedOut
-from pgvigil.model.command import Switchover
+from pgvigil.model.command import Failover, Switchover
 from pgvigil.model.spec import ClusterSpec, Protection
-from tests.postgres.guard import Guard, cluster_spec, guarding
+from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 from tests.postgres.test_failover import Trio, lost_nothing
 
 pytestmark = pytest.mark.postgres
@@ -75,3 +76,64 @@ def test_a_switchover_loses_nothing(guard: Guard, writer: Writer, trio_of_server
     guard.await_health()
     await_promise(guard, *sorted({"pg1", "pg2", "pg3"} - {guard.primary()}))
     lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_a_standby_that_leaves_is_waited_for_no_more_and_again_when_it_is_back(
+    guard: Guard, writer: Writer, trio_of_servers: Trio
+) -> None:
+    _, pg2, pg3 = trio_of_servers
+    pg3.kill_all()
+    await_promise(guard, "pg2")
+    assert names(trio_of_servers[0]) == 'ANY 1 ("pg2")'
+    pg2.kill_all()
+    wait_until(lambda: guard.status()["sync"]["acks"] == 0, within_s=10, what="degrading")
+    before = time.monotonic()
+    wait_until(lambda: writer.outage_after(before) is not None, within_s=10, what="a write")
+    assert guard.status()["health"] == "degraded"
+    assert "unprotected" in guard.kinds()
+    pg2.start()
+    pg3.start()
+    await_promise(guard, "pg2", "pg3")
+    lost_nothing(writer, trio_of_servers, guard)
+
+
+def test_without_degrade_commits_wait_and_people_are_told(servers: Servers, trio_of_servers: Trio) -> None:
+    pg1, pg2, pg3 = trio_of_servers
+    pg1.sql("create table kept (n int)")
+    with guarding(quorum(cluster_spec(servers, trio_of_servers), degrade=False)) as guard:
+        await_promise(guard, "pg2", "pg3")
+        pg2.kill_all()
+        pg3.kill_all()
+        wait_until(lambda: rule(guard) == "commits_wait", within_s=15, what="commits_wait")
+        assert names(pg1) == 'ANY 1 ("pg2", "pg3")'
+        pg2.start()
+        wait_until(lambda: rule(guard) != "commits_wait", within_s=15, what="one of them")
+        pg1.sql("insert into kept values (1)")
+
+
+def rule(guard: Guard) -> str:
+    return str(guard.status()["decision"]["rule"])
+
+
+def test_what_cannot_be_proved_is_held_until_an_operator_accepts_it(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    """No shells: nothing can be stopped, no WAL can be fetched; and one of the two standbys hangs."""
+    pg1, pg2, pg3 = trio_of_servers
+    spec = quorum(cluster_spec(servers, trio_of_servers, shell=False))
+    with guarding(with_timings(spec, unreachable_after=20.0)) as guard:
+        await_promise(guard, "pg2", "pg3")
+        pg3.freeze()
+        wait_until(lambda: "found_standby_down" in guard.kinds(), within_s=10, what="the silence of pg3")
+        pg1.kill_all()
+        wait_until(lambda: rule(guard) == "not_lossless", within_s=20, what="not_lossless")
+        told = guard.status()["decision"]
+        assert "pg3" in told["hint"]
+        assert "--force" in told["hint"]
+        assert names(pg2) == "", "nothing was changed"
+        assert pg2.sql("show primary_conninfo")[0][0], "nothing was cut"
+        refused = guard.order(Failover())
+        assert refused.result == "refused"
+        guard.order(Failover(force=True), within_s=1)  # it would wait for pg3 too
+        assert guard.await_primary(other_than="pg1") == "pg2"
+        pg3.thaw()

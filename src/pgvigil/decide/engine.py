@@ -163,6 +163,9 @@ def _serving(situation: Situation) -> Decision:
     for finding in stale:
         if act := repair.stale_primary(situation, finding):
             return act
+    kept = synchrony.upkeep(situation)
+    if isinstance(kept, Act):
+        return kept
     if stale:
         hint = f"stop {names} by hand now: it takes writes that will be lost"
         return Hold("stale_primary", f"{names} is a second primary and has no working shell", hint)
@@ -173,7 +176,7 @@ def _serving(situation: Situation) -> Decision:
     if situation.primary.primary.timeline > record.timeline:
         changed = replace(record, timeline=situation.primary.primary.timeline)
         return Act("timeline", f"{record.primary} is on timeline {changed.timeline} now", changed)
-    return synchrony.upkeep(situation) or Rest()
+    return kept or Rest()
 
 
 def order(situation: Situation, command: Command) -> Act | Step | Refused:
