@@ -38,14 +38,15 @@ class Product:
         self._operations = SocketOperations(self.dir / "pgvigil.sock")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Run it, and wait until it finds the cluster healthy. Raises LabError."""
-        self.dir.mkdir()
+    def start(self, *, healthy: bool = True) -> None:
+        """Run it (again), and wait until it finds the cluster `healthy`. Raises LabError."""
+        self.dir.mkdir(exist_ok=True)
         self.config.write_text(yaml.safe_dump(self._config(), sort_keys=False))
         with self.log.open("ab") as log:
             argv = [sys.executable, "-m", "pgvigil", "run", "--config", str(self.config)]
             self._process = self.cluster.lab.popen(argv, output=log)
-        self.await_healthy()
+        if healthy:
+            self.await_healthy()
 
     def stop(self) -> None:
         """End it politely. Safe to call twice."""
@@ -198,10 +199,10 @@ class Product:
 
 
 @contextmanager
-def running(product: Product) -> Iterator[Product]:
+def running(product: Product, *, healthy: bool = True) -> Iterator[Product]:
     """The controller runs, and is ended afterwards."""
     try:
-        product.start()
+        product.start(healthy=healthy)
         yield product
     finally:
         product.stop()

@@ -124,6 +124,7 @@ def install_script(data_dir: str, config: str) -> str:
             _put(SCRIPT, f"{directory}/guard.sh"),
             _put(VERSION + "\n", f"{directory}/version"),
             _put(config, f"{directory}/config"),
+            f": >> {directory}/lease",
         ]
     )
 
