@@ -29,11 +29,11 @@ class Circumstances:
     load_after: float = 0.0
 
     @classmethod
-    def now(cls, arguments: Sequence[str], bin_dir: Path) -> Self:
-        """Those of this moment."""
+    def now(cls, arguments: Sequence[str], bin_dir: Path, *, command: str = "") -> Self:
+        """Those of this moment. `command`: the program, if it is not `make bench-failover`."""
         words = shlex.join(arguments)
         return cls(
-            command=f'make bench-failover ARGS="{words}"' if words else "make bench-failover",
+            command=f"{command} {words}" if command else _make(words),
             at=datetime.now(UTC),
             machine=_machine(),
             kernel=f"{platform.system()} {platform.release()}",
@@ -51,6 +51,10 @@ class Circumstances:
             f"Machine: {self.machine}, {self.kernel}; hosts are network namespaces on it",
             f"Load: {self.load_before:.1f} before, {self.load_after:.1f} after",
         )
+
+
+def _make(words: str) -> str:
+    return f'make bench-failover ARGS="{words}"' if words else "make bench-failover"
 
 
 def _machine() -> str:

@@ -1,4 +1,4 @@
-"""A guard on each node, asynchronous replication: who is cut off stops before another takes writes (SAFETY, I2)."""
+"""A guard on each node, async: who is cut off stops before another takes writes (SAFETY, I2)."""
 
 import os
 import signal
@@ -136,6 +136,8 @@ def test_a_guard_that_does_not_work_is_told_and_not_trusted(trio: Cluster, what:
         faults.link_up(run.first)
         if what is signal.SIGSTOP:
             os.kill(guard_process(run.first), signal.SIGCONT)
+        else:
+            run.product.command("guard", "install", "lab", run.first.name, "--yes")
         run.ends(run.first, generation=1)
 
 
@@ -145,6 +147,7 @@ def test_a_controller_that_was_just_started_does_not_trust_a_guard_it_never_rene
         product.stop()
         faults.link_down(run.first)
         product.start(healthy=False)
+        product.wait_for(lambda: bool(product.status()), "it answers")
         waited = product.await_event("guard_lease")
         held = product.await_event("not_fenced")
         assert waited["number"] < held["number"]
