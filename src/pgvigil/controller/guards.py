@@ -208,8 +208,10 @@ def _start(site: _Site) -> str:
         return start_script(site.paths.data_dir)
     unit = f"/etc/systemd/system/{site.unit}"
     put = f"printf %s {quoted(_unit_text(site))} | {site.sudo}tee {unit} >/dev/null"
+    # One that was started in the background before would keep the unit's from starting.
+    stop = f"sh {quoted(guard_dir(site.paths.data_dir))}/guard.sh stop"
     return (
-        f"{put} && {site.systemctl} daemon-reload && {site.systemctl} enable {site.unit} && "
+        f"{stop} && {put} && {site.systemctl} daemon-reload && {site.systemctl} enable {site.unit} && "
         f"{site.systemctl} restart {site.unit}"
     )
 

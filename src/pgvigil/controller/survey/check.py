@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from pgvigil.controller.survey.check_guards import all_well, guards
 from pgvigil.controller.survey.check_hosts import hosts
 from pgvigil.controller.survey.check_logins import logins, tried
 from pgvigil.controller.survey.check_policy import policy
@@ -33,6 +34,7 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (slots, lambda seen: _slots(seen)),
     (hosts, lambda seen: _hosts(seen)),
     (witnesses, lambda seen: ""),
+    (guards, all_well),
     (policy, lambda seen: "configuration: nothing to add"),
 )
 """What is looked at, in the order it is told, and what is said when nothing was found (empty: nothing)."""

@@ -27,7 +27,14 @@ def _fencing(seen: ClusterSeen) -> Iterator[CheckItem]:
         return
     if spec.fencing.unreachable is WhenUnreachable.WAIT:
         return
-    if spec.fencing.command:
+    if spec.fencing.guard:
+        yield advice(
+            spec.name,
+            "where a guard proves nothing (it did not run, or may see a majority), a standby is promoted all "
+            "the same: clients on the old primary's side could still write there, and those writes are lost",
+            "fencing: {unreachable: wait}  beside the guard, for a human",
+        )
+    elif spec.fencing.command:
         yield advice(
             spec.name,
             "when fencing.command fails, a standby is promoted all the same: clients on the old primary's "

@@ -17,7 +17,8 @@ from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, Passage, SqlSe
 from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell
+from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
+from pgvigil.ports.guard import Pulse, pulse_script, read_pulse
 from pgvigil.sight.witness import WitnessHost, is_reachable
 
 SHELL_S: Final = 8.0
@@ -84,7 +85,17 @@ async def _look_at(spec: ClusterSpec, ports: NodePorts, clock: Clock) -> NodeSee
     )
     data_dir = sql.text("data_directory") if isinstance(sql, SqlSeen) else ""
     host = await ask_host(ports, data_dir, replication.get("passfile", ""), clock, within_s=SHELL_S)
-    return NodeSeen(ports.spec, sql, host)
+    guard = await _guard(ports, ports.spec.data_dir or data_dir) if spec.fencing.guard else None
+    return NodeSeen(ports.spec, sql, host, guard)
+
+
+async def _guard(ports: NodePorts, data_dir: str) -> Pulse | None:
+    if ports.shell is None or not data_dir:
+        return None
+    try:
+        return read_pulse((await ports.shell.ask(pulse_script(data_dir), within_s=SHELL_S)).text, None)
+    except (ShellLost, ShellRefused, ValueError):  # told as the shell's own trouble
+        return None
 
 
 async def _passages(

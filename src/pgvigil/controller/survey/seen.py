@@ -11,6 +11,7 @@ from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Lsn, NodeName, SystemId, Timeline
 from pgvigil.ports.contract import NoReply, Rejected, ShellLost, ShellRefused
+from pgvigil.ports.guard import Pulse
 
 _KEYWORD = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
 _SECRET = re.compile(r"\bpassword\s*=|://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
@@ -168,6 +169,8 @@ class NodeSeen:
     sql: SqlSeen | NoReply | Rejected
     host: HostSeen | ShellLost | ShellRefused | None
     """None: no shell is configured."""
+    guard: Pulse | None = None
+    """What its guard says; None: guards are not wanted, or its shell does not work."""
 
     @property
     def name(self) -> NodeName:
