@@ -78,6 +78,7 @@ class Journal:
         self._found: frozenset[tuple[object, ...]] = frozenset()
         self._pending: asyncio.Queue[Event] = asyncio.Queue(maxsize=PENDING_AT_MOST)
         self._unwritten: list[Event] = []
+        self._writing = asyncio.Lock()
         self.trouble = ""
         """Why events cannot be written; empty: they can."""
         self._listeners: list[Callable[[Event], None]] = []
@@ -86,16 +87,14 @@ class Journal:
         """Write events behind, until cancelled. What cannot be written is kept and tried again."""
         while True:
             if not self._unwritten:
-                self._unwritten.append(await self._pending.get())
-            while not self._pending.empty() and len(self._unwritten) < PENDING_AT_MOST:
-                self._unwritten.append(self._pending.get_nowait())
+                event = await self._pending.get()  # meanwhile `flush` may have begun another list
+                self._unwritten.append(event)
             try:
-                await self._store.add(self._unwritten)
+                await self._write()
             except StoreError as error:
                 self._troubled(error)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            self._unwritten = []
             if self.trouble:
                 self.trouble = ""
                 self._log.info("events_kept_again", cluster=self._cluster)
@@ -114,16 +113,20 @@ class Journal:
         return lambda: self._listeners.remove(listener)
 
     async def flush(self) -> None:
-        """Write what is pending, at the end."""
-        events, self._unwritten = self._unwritten, []
-        while not self._pending.empty():
-            events.append(self._pending.get_nowait())
+        """Write what is pending, before somebody reads events, and at the end."""
         try:
-            if events:
-                await self._store.add(events)
+            await self._write()
         except StoreError as error:
             self._troubled(error)
-            self._unwritten = events
+
+    async def _write(self) -> None:
+        """Write all that waits, each event once, whoever asks. Raises StoreError; then it waits on."""
+        async with self._writing:
+            while not self._pending.empty() and len(self._unwritten) < PENDING_AT_MOST:
+                self._unwritten.append(self._pending.get_nowait())
+            if self._unwritten:
+                await self._store.add(self._unwritten)
+                self._unwritten = []
 
     async def decided(self, act: Act, generation: Generation) -> ClusterRecord | None:
         """Make the act's record durable, with the reason; on return effects may begin. Raises StoreError."""
