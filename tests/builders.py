@@ -267,6 +267,8 @@ def refuses(cluster: Cluster, node: str, sqlstate: str, message: str = "", *, fo
 def on_host(cluster: Cluster, node: str, **changes: Any) -> Cluster:
     """With other fields in what one node's host said."""
     answer = cluster.view.node(NodeName(node)).host_answer or _alive()
+    if changes.get("postmaster") is Postmaster.FROZEN:
+        changes = {"frozen_since": Instant(answer.at - 1.0), **changes}
     return seen(cluster, node, host=replace(answer, **changes))
 
 

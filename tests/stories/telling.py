@@ -232,7 +232,8 @@ def hosted(postmaster: Postmaster, *, down: bool, clean: bool = False) -> Callab
     def see(cluster: Cluster, node: str) -> Cluster:
         control = ControlFile(SYSTEM, Timeline(1), HERE, clean, in_recovery=False) if down else None
         pid = None if postmaster is Postmaster.STOPPED else 4711
-        look = HostAnswer(cluster.view.at, postmaster, pid, control=control)
+        frozen = cluster.view.at if postmaster is Postmaster.FROZEN else None
+        look = HostAnswer(cluster.view.at, postmaster, pid, frozen, control=control)
         return seen(cluster, node, host=look)
 
     return see

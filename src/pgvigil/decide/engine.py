@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import failover, fencing, repair, switchover, synchrony
+from pgvigil.decide import failover, fencing, overdue, repair, switchover, synchrony
 from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
@@ -241,8 +241,14 @@ def _failover(situation: Situation, command: Failover) -> Act | Refused:
 def _force_on(situation: Situation, command: Failover) -> Act | Refused:
     """An operator takes on a failover that has come to a halt, and accepts what may be lost."""
     record = situation.record
-    if situation.primary.answer is not None and record.phase is not Phase.FENCING:
-        hint = "wait until it is finished: pgvigil status --watch"
+    late = overdue.is_overdue(situation)
+    if (
+        situation.primary.answer is not None
+        and record.phase is not Phase.FENCING
+        and not overdue.may_pass_over(situation, command.to)
+    ):
+        another = f"name another standby: pgvigil failover {record.cluster} --to NODE --force"
+        hint = another if late else "wait until it is finished: pgvigil status --watch"
         return Refused(Unsafe(f"{record.primary} answers; the change goes on by itself", hint=hint))
     election = elect(situation, wanted=command.to, any_lag=True)
     if election.chosen is None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from pgvigil.decide import lossless
+from pgvigil.decide import lossless, overdue
 from pgvigil.decide.election import Election, elect
 from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
 from pgvigil.decide.promotion import absent, promotion_stages, rescue_demanded, strays_first, synchronous
@@ -112,7 +112,7 @@ def fencing(situation: Situation) -> Decision:
         return Act("came_back", f"{record.primary} serves again; nothing was promoted", back)
     if by_hand := promoted_by_hand(situation):
         return adopt(situation, by_hand, (f"{record.primary} was being replaced",))
-    if situation.primary.standby and record.at_least:
+    if situation.primary.standby and record.at_least and not overdue.is_passed_over(situation):
         at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
         return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
     ground = lossless.ground(situation) if lossless.demanded(situation) else None
@@ -148,6 +148,8 @@ def promoting(situation: Situation) -> Decision:
         stages = promotion_stages(situation, chosen.name, record.at_least)
         if rescue_demanded(situation) and not any(isinstance(s, Rescue) for st in stages for s in st.steps):
             return lossless.unproved(situation)
+        if late := overdue.hold(situation):
+            return late
         return Act("promote", f"promote {chosen.name}", None, (*strays_first(situation), *stages))
     for problem in VERDICTS:
         finding = situation.diagnosis.find(problem, chosen.name)

@@ -1,6 +1,6 @@
 """Keeping an old primary from acknowledging: what proves it, what brings it about, what forbids to go on."""
 
-from pgvigil.decide import lossless
+from pgvigil.decide import lossless, overdue
 from pgvigil.decide.guard import guard_lacks, guard_proves, guard_wait
 from pgvigil.decide.situation import Situation, fed_by_standby, host_says, is_cut, is_down
 from pgvigil.model.record import Fenced, Phase
@@ -14,7 +14,7 @@ def proof(situation: Situation) -> Fenced | None:
     node = situation.primary
     if situation.record.fenced is Fenced.COMMAND and situation.record.phase is Phase.FENCING:
         return Fenced.COMMAND
-    if node.standby:
+    if node.standby and not overdue.is_passed_over(situation):
         return Fenced.IN_RECOVERY
     if (host := is_down(node)) and host.standby_signal:
         return Fenced.STOPPED
@@ -56,7 +56,7 @@ def fence_steps(situation: Situation) -> tuple[Step, ...]:
     """
     record, node = situation.record, situation.primary
     host = host_says(node)
-    if node.standby:
+    if node.standby and not overdue.is_passed_over(situation):
         return ()
     if host is None:
         by_command = FenceByCommand(record.primary, record.generation)

@@ -209,6 +209,8 @@ class HostAnswer:
     at: Instant
     postmaster: Postmaster
     pid: int | None = None
+    frozen_since: Instant | None = None
+    """Since which look it has been frozen in every one; None: it is not, or that is not known."""
     strays: tuple[int, ...] = ()
     """Server processes of this data directory that still live although the postmaster does not."""
     data_dir_ok: bool = True

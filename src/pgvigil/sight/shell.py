@@ -8,9 +8,10 @@ not waited for.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from pgvigil.model.record import Paths
-from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent, NoShell
+from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent, NoShell, Postmaster
 from pgvigil.model.spec import Timings
 from pgvigil.model.units import Instant
 from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused
@@ -141,6 +142,9 @@ class HostWatch:
         self._publish(HostSilent(self._clock.now(), since, refused, detail))
 
     def _publish(self, look: HostLook) -> None:
+        if isinstance(look, HostAnswer) and look.postmaster is Postmaster.FROZEN:
+            before = self.look.frozen_since if isinstance(self.look, HostAnswer) else None
+            look = replace(look, frozen_since=before if before is not None else look.at)
         changed = type(look) is not type(self.look) or getattr(look, "postmaster", None) != getattr(
             self.look, "postmaster", None
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -72,8 +73,8 @@ def cut(cluster: Cluster, *nodes: str) -> Cluster:
 
 def promoting(cluster: Cluster, **changes: object) -> Cluster:
     """pg2 is being promoted in place of pg1."""
-    fields = {"generation": 2, "deposed": frozenset({PG1}), "primary": PG2, "at_least": HERE}
-    return changed_record(cluster, phase=Phase.PROMOTING, since=WALL, **(fields | changes))
+    fields = {"generation": 2, "deposed": frozenset({PG1}), "primary": PG2, "at_least": HERE, "since": WALL}
+    return changed_record(cluster, phase=Phase.PROMOTING, **(fields | changes))
 
 
 def restarting(cluster: Cluster, *, for_s: float = 1.0) -> Cluster:
@@ -447,6 +448,58 @@ def test_the_position_of_the_first_primary_is_kept_when_the_candidate_is_lost_to
 def test_a_silent_candidate_is_waited_for() -> None:
     assert rule(silent(promoting(CRASHED), "pg2", Silence.TIMED_OUT)) == "candidate_silent"
     assert rule(vanished(promoting(CRASHED), "pg2", for_s=0.5)) == "candidate_silent"
+
+
+@pytest.mark.parametrize(
+    ("for_s", "rule_then"),
+    [
+        (1, "promote"),
+        (59, "promote"),
+        (60, "promote"),
+        (71, "promotion_overdue"),
+        (119, "promotion_overdue"),
+        (121, "promote"),
+        (3571, "promotion_overdue"),
+    ],
+)
+def test_a_promotion_that_does_not_end_is_told_and_asked_for_again_each_minute(
+    for_s: int, rule_then: str
+) -> None:
+    assert rule(promoting(CRASHED, since=WALL - timedelta(seconds=for_s))) == rule_then
+
+
+def test_people_are_told_how_long_a_promotion_takes_and_what_to_do() -> None:
+    hold = decided(promoting(CRASHED, since=WALL - timedelta(seconds=150)))
+    assert isinstance(hold, Hold)
+    assert "for more than 2 min" in hold.evidence[0]
+    assert "--to ANOTHER --force" in hold.hint
+
+
+PASSED_OVER: dict[str, Any] = {
+    "candidate": PG3,
+    "forced": True,
+    "at_least": HERE,
+    "generation": 3,
+    "primary": PG2,
+}
+
+
+def test_a_candidate_that_is_passed_over_is_stopped_before_another_is_promoted() -> None:
+    """It was asked, and may do as asked at any moment."""
+    cluster = fencing(cut(CRASHED), deposed=frozenset({PG1, PG2}), **PASSED_OVER)
+    assert ["Fence pg2"] in kinds(acted(cluster))
+    assert recorded(gone(cluster)).primary == PG3
+
+
+def gone(cluster: Cluster) -> Cluster:
+    """pg2's host says that it was stopped, and can only return as a standby."""
+    return on_host(crashed(cluster, "pg2"), "pg2", standby_signal=True)
+
+
+def test_a_passed_over_candidate_whose_host_is_silent_is_left_alone_after_a_while() -> None:
+    cluster = fencing(cut(CRASHED), for_s=61, deposed=frozenset({PG1, PG2}), **PASSED_OVER)
+    record = recorded(host_silent(cluster, "pg2"))
+    assert (record.primary, record.fenced) == (PG3, Fenced.RISK_ACCEPTED)
 
 
 def test_a_candidate_that_returns_after_it_was_given_up_is_promoted_and_nobody_else() -> None:

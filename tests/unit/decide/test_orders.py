@@ -144,6 +144,29 @@ def test_a_failover_is_refused(cluster: Cluster, command: Failover | PromoteNode
     assert why in refusal(cluster, command)
 
 
+OVERDUE = changed_record(
+    CRASHED,
+    phase=Phase.PROMOTING,
+    primary=PG2,
+    deposed=frozenset({PG1}),
+    at_least=HERE,
+    since=WALL - timedelta(seconds=90),
+)
+
+
+def test_a_promotion_that_does_not_end_may_be_given_to_another_by_force() -> None:
+    pg3 = NodeName("pg3")
+    record = obeyed(OVERDUE, Failover(pg3, force=True)).record
+    assert record is not None
+    assert (record.phase, record.candidate, record.forced) == (Phase.FENCING, pg3, True)
+    assert PG2 in record.deposed
+    for command in (Failover(force=True), Failover(PG2, force=True)):
+        assert "the change goes on by itself" in refusal(OVERDUE, command)
+    early = changed_record(OVERDUE, since=WALL - timedelta(seconds=30))
+    assert "the change goes on by itself" in refusal(early, Failover(pg3, force=True))
+    assert "a change is under way" in refusal(OVERDUE, Failover(pg3))
+
+
 @pytest.mark.parametrize(
     ("cluster", "command", "forced"),
     [

@@ -528,3 +528,11 @@ def test_a_connect_that_got_through_slowly_says_that_the_host_lives() -> None:
 def _urgency(cluster: Cluster) -> Urgency | None:
     finding = judged(cluster).find(Problem.PRIMARY_LOST)
     return finding.urgency if finding else None
+
+
+def test_a_process_that_waits_for_its_disk_in_one_look_is_not_frozen() -> None:
+    once = on_host(frozen(C, for_s=60), "pg1", postmaster=Postmaster.FROZEN, frozen_since=NOW)
+    assert explained(once) == "primary_hung waiting"
+    assert judged(once).due is None, "a look decides, not a moment"
+    twice = on_host(once, "pg1", postmaster=Postmaster.FROZEN, frozen_since=Instant(NOW - 0.5))
+    assert explained(twice) == "primary_hung now"

@@ -1,0 +1,64 @@
+"""What a host's looks, one after another, say together."""
+
+import asyncio
+from collections.abc import Callable
+
+from pgvigil.model.record import Paths
+from pgvigil.model.sighting import HostAnswer
+from pgvigil.model.units import Instant
+from pgvigil.ports.clock import SystemClock
+from pgvigil.ports.contract import NodePorts, Output
+from pgvigil.sight.shell import HostWatch
+from tests.builders import TIMINGS, a_cluster
+
+
+class Host:
+    """A shell that tells one process state after another, and the last one for ever."""
+
+    def __init__(self, *states: str) -> None:
+        self._states = list(states)
+
+    async def ask(self, script: str, *, within_s: float) -> Output:
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return Output(0, f"ok=1\npid=4711\nstate={state}\n".encode())
+
+    async def run(
+        self,
+        script: str,
+        *,
+        stdin: bytes = b"",
+        within_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Output:
+        return await self.ask(script, within_s=within_s)
+
+    def close(self) -> None:
+        return
+
+
+def frozen_since(*states: str) -> list[Instant | None]:
+    """What each look tells, with how long it has been so."""
+
+    async def looks() -> list[Instant | None]:
+        spec = a_cluster().spec.nodes[0]
+        ports = NodePorts(spec, lambda: None, None, Host(*states))  # type: ignore[arg-type, return-value]  # no SQL here
+        watch = HostWatch(ports, TIMINGS, SystemClock(), lambda: Paths("/data", "/bin"), lambda: None)
+        running = asyncio.ensure_future(watch.run())
+        found = []
+        for _ in states:
+            await watch.again()
+            assert isinstance(watch.look, HostAnswer)
+            found.append(watch.look.frozen_since)
+        running.cancel()
+        return found
+
+    return asyncio.run(looks())
+
+
+def test_a_process_is_frozen_since_the_first_of_looks_that_all_say_so() -> None:
+    first, second, well, again = frozen_since("T", "D", "S", "D")
+    assert first is not None
+    assert second == first
+    assert well is None
+    assert again is not None
+    assert again > first
