@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pgvigil.config.load import parse
 from pgvigil.controller.survey import check_cluster
 from pgvigil.demo.binaries import Binaries
-from pgvigil.demo.servers import Server, Servers, config_text, run_sql
+from pgvigil.demo.servers import Server, Servers, config_text, run_sql, wait_until
+from pgvigil.errors import ConfigError
 from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.spec import ClusterSpec, CommandShell, NodeSpec, PgCtl, Systemd, WhenUnreachable
 from pgvigil.model.units import NodeName
@@ -378,6 +380,117 @@ def test_synchronous_commit_and_names(trio: Servers) -> None:
         assert_found(items, ADVICE, "orders", "synchronous_standby_names is empty on pg2, pg3")
     finally:
         run_sql(primary, ["ALTER ROLE replicator RESET synchronous_commit"])
+
+
+QUORUM: dict[str, object] = {"protection": "quorum"}
+
+
+def test_a_quorum_says_what_it_promises_and_what_may_be_lost(trio: Servers) -> None:
+    items = check(spec_of(trio, **QUORUM))
+    assert_found(items, OK, "orders", "any 1 of pg2 and pg3; but any session may lower synchronous_commit")
+    assert_found(items, ERROR, "orders", "every node: fsync is off", "ALTER SYSTEM SET fsync = on")
+    assert_found(items, ADVICE, "orders", "each commit is on one standby only", "with a third standby")
+    assert not [item for item in items if "clients on its side could still write" in item.what]
+    strict = spec_of(trio, **QUORUM, sync_required=2, degrade=False)
+    assert_found(check(strict), WARNING, "orders", "one that is away stops all writes", "degrade: true")
+    waiting = spec_of(trio, **QUORUM, failover={"unreachable_after": "5s"}, fencing={"unreachable": "wait"})
+    assert_found(check(waiting), ADVICE, "orders", "has no meaning with protection: quorum", "remove it")
+    nodes = yaml.safe_load(config_text(trio))["clusters"]["demo"]["nodes"]
+    nodes["pg3"]["tags"] = ["never_sync"]
+    with pytest.raises(ConfigError, match="never_sync"):
+        spec_of(trio, **QUORUM, sync_required=2, nodes=nodes)
+    del nodes["pg3"]
+    assert_found(check(spec_of(trio, **QUORUM, nodes=nodes)), ADVICE, "orders", "only one standby can")
+
+
+def test_whatever_keeps_commits_from_waiting_is_an_error_of_a_quorum(trio: Servers) -> None:
+    primary, spec = trio.nodes["pg1"], spec_of(trio, **QUORUM)
+    lowered = {
+        "ROLE replicator": "role replicator",
+        "ROLE ALL": "all roles",
+        "DATABASE postgres": "database postgres",
+        "ROLE replicator IN DATABASE postgres": "role replicator in database postgres",
+    }
+    try:
+        run_sql(primary, [f"ALTER {target} SET synchronous_commit = local" for target in lowered])
+        items = check(spec)
+        for target, whose in lowered.items():
+            what = f"synchronous_commit is local for {whose}: commits are acknowledged before any standby"
+            assert_found(items, ERROR, "orders", what, f"ALTER {target} RESET synchronous_commit;")
+    finally:
+        run_sql(primary, [f"ALTER {target} RESET synchronous_commit" for target in lowered])
+    with setting(primary, "synchronous_commit", "remote_write"):
+        what, fix = (
+            "is remote_write for the server: commits are ack",
+            "ALTER SYSTEM SET synchronous_commit = on",
+        )
+        assert_found(check(spec), ERROR, "orders/pg1", what, fix)
+    with setting(primary, "full_page_writes", "off"):
+        assert_found(check(spec), ERROR, "orders/pg1", "full_page_writes is off")
+    with setting(primary, "synchronous_standby_names", "FIRST 1 (pg3)"):
+        assert_found(check(spec), ADVICE, "orders/pg1", "is 'FIRST 1 (pg3)': pgvigil run takes it over")
+    with setting(primary, "synchronous_standby_names", 'ANY 1 ("pg2", "pg3")'):
+        assert not [item for item in check(spec) if "takes it over" in item.what]
+
+
+def test_who_cannot_acknowledge_is_told_in_a_quorum(trio: Servers) -> None:
+    primary, standby, spec = trio.nodes["pg1"], trio.nodes["pg2"], spec_of(trio, **QUORUM)
+    own = str(standby.sql("SHOW primary_conninfo")[0][0])
+
+    def streams_as(*names: str) -> Callable[[], bool]:
+        sql = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1"
+        return lambda: [row[0] for row in primary.sql(sql)] == sorted(names)
+
+    called = own.replace("application_name=pg2", "application_name=walreceiver")
+    with setting(standby, "primary_conninfo", called):
+        wait_until(streams_as("walreceiver", "pg3"), within_s=10, what="streaming under another name")
+        fix = "pgvigil run sees to it; or by hand: pgvigil follow orders pg2 pg1"
+        items = check(spec)
+        assert_found(items, ADVICE, "orders/pg2", "streams as 'walreceiver', not as pg2", fix)
+        assert not [item for item in check(spec_of(trio)) if "walreceiver" in item.what]
+    with setting(standby, "primary_conninfo", own.replace("application_name=pg2", "application_name=PG3")):
+        wait_until(streams_as("PG3", "pg3"), within_s=10, what="streaming under the other's name")
+        assert_found(check(spec), ERROR, "orders", "2 programs stream from pg1 as pg3: each counts as it")
+    with setting(standby, "primary_conninfo", ""):
+        wait_until(streams_as("pg3"), within_s=10, what="one standby")
+        required = spec_of(trio, **QUORUM, sync_required=2)
+        what = "for 2 of pg2 and pg3, but 1 stream from the primary: they will wait for 1"
+        assert_found(check(required), ERROR, "orders", what, "bring back pg2; or sync_required: 1")
+        what = "but 1 stream from the primary: every commit will stand still"
+        assert_found(check(replace(required, degrade=False)), ERROR, "orders", what, "degrade: true")
+    wait_until(streams_as("pg2", "pg3"), within_s=10, what="both standbys")
+
+
+def test_login_without_the_rights_of_a_quorum(trio: Servers, tmp_path: Path) -> None:
+    passfile = tmp_path / "pgpass"
+    passfile.write_text("*:*:*:weak:w\n")
+    passfile.chmod(0o600)
+    primary = trio.nodes["pg1"]
+    run_sql(primary, ["CREATE ROLE weak LOGIN PASSWORD 'w'"])
+    for name in ("pg2", "pg3"):
+        trio.nodes[name].wait_streaming(primary)
+    (function,) = primary.sql(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'pg_logical_emit_message' "
+        "AND prosrc = 'pg_logical_emit_message_text'"
+    )[0]
+    (end,) = primary.sql("SELECT 'pg_terminate_backend'::regproc::regprocedure::text")[0]
+    try:
+        spec = with_login(spec_of(trio, **QUORUM), user="weak", passfile=str(passfile))
+        run_sql(primary, [f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC" for name in (function, end)])
+        items = check(spec)
+        assert_found(items, ADVICE, "orders", "weak may not set who commits wait for")
+        assert_found(items, ERROR, "orders", "weak may not see what sessions wait for", "GRANT pg_monitor")
+        assert_found(items, ERROR, "orders", "weak may not write a commit of its own", "pg_logical_emit")
+        assert_found(items, WARNING, "orders", "weak may not end a session of its own", "pg_terminate")
+        run_sql(primary, [item.fix for item in items if "a commit of its own" in item.what])
+        run_sql(primary, [item.fix for item in items if "end a session of its own" in item.what])
+        bare = replace(spec, nodes=tuple(replace(node, shell=None) for node in spec.nodes))
+        items = check(bare)
+        assert_found(items, ERROR, "orders", "weak may not set who commits wait for")
+        assert not [item for item in items if "of its own" in item.what]
+    finally:
+        run_sql(primary, [f"GRANT EXECUTE ON FUNCTION {name} TO PUBLIC" for name in (function, end)])
+        run_sql(primary, ["DROP OWNED BY weak", "DROP ROLE weak"])
 
 
 def test_slots_missing_idle_and_holding_wal(trio: Servers) -> None:

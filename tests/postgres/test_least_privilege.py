@@ -12,6 +12,7 @@ from pgvigil.config.grants import grants
 from pgvigil.demo.servers import Server, Servers
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import Switchover
+from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
 
 
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
+@pytest.fixture(params=list(Protection))
+def guard(request: pytest.FixtureRequest, servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
     """The trio guarded by logins that `render grants` made; the superuser of the other tests is not used."""
     pg1 = trio_of_servers[0]
     version = int(pg1.sql("show server_version_num")[0][0])
@@ -35,7 +36,8 @@ def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
     login = (("user", "watcher"), ("dbname", "postgres"), ("passfile", str(passfile)))
     nodes = tuple(replace(node, conninfo=login) for node in spec.nodes)
     replication = replace(spec.replication, conninfo=(("user", "copier"), ("passfile", str(passfile))))
-    with guarding(replace(spec, nodes=nodes, replication=replication)) as guard:
+    spec = replace(spec, protection=request.param, nodes=nodes, replication=replication)
+    with guarding(spec) as guard:
         guard.await_health()
         yield guard
 
@@ -50,6 +52,10 @@ def test_failover_rejoin_and_switchover_without_any_superuser(guard: Guard, trio
         guard.await_health()
         writer.stop()
         assert writer.lost(trio_of_servers[0].conninfo(dbname="postgres")) == []
+        promise = guard.status()["sync"]
+        if promise:  # quorum: healthy is only what is promised
+            names = trio_of_servers[0].sql("show synchronous_standby_names")[0][0]
+            assert (promise["acks"], names) == (1, 'ANY 1 ("pg2", "pg3")')
     failed = [event for event in guard.events() if event["kind"].endswith("_failed")]
     assert failed == []
     login = make_conninfo(trio_of_servers[0].conninfo(dbname="postgres"))

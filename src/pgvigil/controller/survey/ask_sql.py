@@ -39,8 +39,9 @@ select current_setting('server_version_num') as version, current_setting('server
 from pg_roles r where r.rolname = current_user
 """
 _SETTINGS: Final = """
-select name, setting, coalesce(unit, '') as unit, pending_restart as pending
-from pg_settings where name = any($1::text[]) and source not in ('user', 'database', 'database user')
+select name, setting, coalesce(unit, '') as unit, pending_restart as pending, source
+from pg_settings where name = any($1::text[])
+  and source not in ('global', 'user', 'database', 'database user')
 """
 """What a role or database has of its own is not the server's: `_LOWERED` tells it."""
 _RECEIVER: Final = """
@@ -77,13 +78,20 @@ select json_build_object(
   'pg_monitor', pg_has_role(current_user, 'pg_monitor', 'usage'),
   'pg_signal_backend', pg_has_role(current_user, 'pg_signal_backend', 'usage'),
   'pg_promote', has_function_privilege('pg_promote(boolean,integer)', 'execute'),
-  'pg_reload_conf', has_function_privilege('pg_reload_conf()', 'execute')) as rights
+  'pg_reload_conf', has_function_privilege('pg_reload_conf()', 'execute'),
+  'pg_read_all_stats', pg_has_role(current_user, 'pg_read_all_stats', 'usage'),
+  'pg_terminate_backend', has_function_privilege(to_regproc('pg_terminate_backend'), 'execute'),
+  'pg_logical_emit_message', has_function_privilege(coalesce(
+    to_regprocedure('pg_logical_emit_message(boolean,text,text)'),
+    to_regprocedure('pg_logical_emit_message(boolean,text,text,boolean)')), 'execute')) as rights
 """
 _RIGHTS_15: Final = """
 select json_build_object(
   'pg_checkpoint', pg_has_role(current_user, 'pg_checkpoint', 'usage'),
   'primary_conninfo', has_parameter_privilege('primary_conninfo', 'alter system'),
-  'primary_slot_name', has_parameter_privilege('primary_slot_name', 'alter system')) as rights
+  'primary_slot_name', has_parameter_privilege('primary_slot_name', 'alter system'),
+  'synchronous_standby_names', has_parameter_privilege('synchronous_standby_names', 'alter system')
+  ) as rights
 """
 _REWIND: Final = """
 select json_object_agg(f, has_function_privilege(r.oid, f, 'execute')) as rights
@@ -173,7 +181,7 @@ class _Inquiry:
 
 
 def _setting(row: Row) -> Setting:
-    return Setting(_text(row, "setting"), _text(row, "unit"), _bool(row["pending"]))
+    return Setting(_text(row, "setting"), _text(row, "unit"), _bool(row["pending"]), _text(row, "source"))
 
 
 def _receiver(row: Row) -> ReceiverSeen:

@@ -11,6 +11,7 @@ from pgvigil.controller.survey.check_rights import rights
 from pgvigil.controller.survey.check_roles import cluster, standbys
 from pgvigil.controller.survey.check_settings import settings
 from pgvigil.controller.survey.check_slots import slots
+from pgvigil.controller.survey.check_synchrony import promised, synchrony
 from pgvigil.controller.survey.check_ways import servers, shells
 from pgvigil.controller.survey.check_witnesses import witnesses
 from pgvigil.controller.survey.items import fine, listed
@@ -31,6 +32,7 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (logins, lambda seen: _logins(seen)),
     (rights, lambda seen: _rights(seen)),
     (settings, lambda seen: "settings: every node can be primary and standby" if _all_answer(seen) else ""),
+    (synchrony, lambda seen: promised(seen)),
     (slots, lambda seen: _slots(seen)),
     (hosts, lambda seen: _hosts(seen)),
     (witnesses, lambda seen: ""),

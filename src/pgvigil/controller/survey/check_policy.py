@@ -11,6 +11,7 @@ from pgvigil.model.spec import Protection, WhenUnreachable
 def policy(seen: ClusterSeen) -> Iterator[CheckItem]:
     """Findings on the cluster's own policy and our own network."""
     yield from _fencing(seen)
+    yield from _quorum(seen)
     if not seen.spec.failover.automatic:
         yield advice(
             seen.spec.name,
@@ -48,6 +49,43 @@ def _fencing(seen: ClusterSeen) -> Iterator[CheckItem]:
             "stopped: clients on its side could still write there, and those writes are lost",
             "fencing: {guard: true}  and: pgvigil guard install; or fencing: {command: …}  that turns its "
             "host off; or fencing: {unreachable: wait} for a human",
+        )
+
+
+def _quorum(seen: ClusterSeen) -> Iterator[CheckItem]:
+    """What may be lost together with the primary, and what stops writes (SAFETY §3: n - k + 1 are cut)."""
+    spec = seen.spec
+    if spec.protection is not Protection.QUORUM:
+        return
+    primary = seen.primary.name if seen.primary else None
+    others = [node for node in spec.nodes if node.may_acknowledge() and node.name != primary]
+    count = len(others) - (primary is None)  # whoever is primary does not acknowledge
+    if not spec.degrade and count == spec.sync_required:
+        yield warning(
+            spec.name,
+            "commits wait for every standby, and degrade is false: one that is away stops all writes",
+            "another standby; or degrade: true",
+        )
+    elif count == 1:
+        yield advice(
+            spec.name,
+            "only one standby can acknowledge: while it is away the primary acknowledges alone, and if it is "
+            "lost then, nobody is promoted by itself (not_lossless)",
+            "a second standby that may acknowledge, best on a third host",
+        )
+    elif spec.sync_required == 1:
+        yield advice(
+            spec.name,
+            "each commit is on one standby only: when the primary and a standby are lost in the same moment, "
+            "nobody is promoted by itself (not_lossless)",
+            "sync_required: 2" + (" with a third standby" if count == 2 else "") + ", if that is to be borne",
+        )
+    if spec.fencing.unreachable is WhenUnreachable.WAIT:
+        yield advice(
+            spec.name,
+            "fencing.unreachable: wait has no meaning with protection: quorum: the old primary need not be "
+            "reached, its standbys are taken from it",
+            "remove it; when too few standbys can be taken from it, pgvigil waits in any case",
         )
 
 

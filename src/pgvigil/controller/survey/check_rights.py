@@ -6,6 +6,7 @@ from pgvigil.controller.survey.ask_sql import CHANGED
 from pgvigil.controller.survey.items import advice, error, identifier, listed, warning
 from pgvigil.controller.survey.seen import ClusterSeen, SqlSeen
 from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import Protection
 
 
 def rights(seen: ClusterSeen) -> Iterator[CheckItem]:
@@ -19,6 +20,8 @@ def rights(seen: ClusterSeen) -> Iterator[CheckItem]:
         yield from _looking(place, sql)
         yield from _changing(place, sql, shells=shells)
         yield from _slots_and_checkpoints(seen, sql)
+        if seen.spec.protection is Protection.QUORUM:
+            yield from _proving(place, sql, shells=shells)
     yield from _rewinding(seen, sql)
 
 
@@ -47,6 +50,30 @@ def _changing(place: str, sql: SqlSeen, *, shells: bool) -> Iterator[CheckItem]:
         what = f"{sql.user} may not point standbys at another node (ALTER SYSTEM){instead}"
         fix = f"GRANT ALTER SYSTEM ON PARAMETER {', '.join(denied)} TO {user};"
         yield say(place, what, fix if sql.major >= 15 else f"before 15 only: ALTER ROLE {user} SUPERUSER;")
+
+
+def _proving(place: str, sql: SqlSeen, *, shells: bool) -> Iterator[CheckItem]:
+    """What `quorum` takes: setting who is waited for, and seeing that commits do wait."""
+    user = identifier(sql.user)
+    if not sql.rights.get("synchronous_standby_names", False):
+        say, instead = (advice, "; it goes through the shell instead") if shells else (error, "")
+        grant = f"GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO {user};"
+        fix = grant if sql.major >= 15 else f"before 15 only: ALTER ROLE {user} SUPERUSER;"
+        yield say(place, f"{sql.user} may not set who commits wait for (ALTER SYSTEM){instead}", fix)
+    if sql.rights.get("pg_read_all_stats") is False:
+        what = f"{sql.user} may not see what sessions wait for: it can never be proved that commits wait"
+        yield error(place, what, f"GRANT pg_monitor TO {user};")
+    if sql.rights.get("pg_logical_emit_message") is False:
+        what = f"{sql.user} may not write a commit of its own: it can never be proved that commits wait"
+        function = "pg_logical_emit_message(boolean, text, text"
+        function += ", boolean)" if sql.major >= 17 else ")"
+        yield error(place, what, f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {user};")
+    if sql.rights.get("pg_terminate_backend") is False:
+        what = f"{sql.user} may not end a session of its own whose commit waits in vain: it stays there"
+        function = (
+            "pg_terminate_backend(integer, bigint)" if sql.major >= 14 else "pg_terminate_backend(integer)"
+        )
+        yield warning(place, what, f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {user};")
 
 
 def _slots_and_checkpoints(seen: ClusterSeen, sql: SqlSeen) -> Iterator[CheckItem]:

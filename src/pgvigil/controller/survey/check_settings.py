@@ -7,13 +7,13 @@ from pgvigil.controller.survey.items import (
     advice,
     at,
     error,
-    identifier,
     set_and_reload,
     set_and_restart,
     warning,
 )
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SqlSeen
 from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import Protection
 
 BACKUP_SENDERS: Final = 2
 """What a base backup takes besides the standbys: data and WAL."""
@@ -26,7 +26,6 @@ NOT_LESS: Final = (
 )
 """A standby with less than its primary stops replaying (manual: 26.4.3 Administrator's Overview)."""
 RECEIVER_TIMEOUT_MS: Final = 10_000
-ASKS_LESS: Final = {"off": 0, "local": 1, "remote_write": 2}
 
 
 def settings(seen: ClusterSeen) -> Iterator[CheckItem]:
@@ -34,12 +33,11 @@ def settings(seen: ClusterSeen) -> Iterator[CheckItem]:
     for node, sql in seen.answers():
         yield from _replication(seen, node, sql)
         yield from _rewind(seen, node, sql)
-        yield from _durability(at(seen, node), sql)
+        yield from _durability(seen, node, sql)
         yield from _detection(seen, node, sql)
         yield from _archive(at(seen, node), sql)
         yield from _pending(at(seen, node), sql)
     yield from _unequal(seen)
-    yield from _synchronous(seen)
 
 
 def _replication(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckItem]:
@@ -81,7 +79,8 @@ def _rewind(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckIt
         )
     if sql.is_off("full_page_writes"):
         what = "full_page_writes is off: pg_rewind refuses, and a crash may corrupt data"
-        yield warning(place, what, set_and_reload("full_page_writes", "on"))
+        say = error if seen.spec.protection is Protection.QUORUM else warning
+        yield say(place, what, set_and_reload("full_page_writes", "on"))
     if sql.number("wal_keep_size") != 0:
         return
     fix = set_and_reload("wal_keep_size", "'1GB'")
@@ -93,10 +92,17 @@ def _rewind(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckIt
         yield warning(place, what, fix + "  or replication: {slots: true}")
 
 
-def _durability(place: str, sql: SqlSeen) -> Iterator[CheckItem]:
-    if sql.is_off("fsync"):
+def _durability(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckItem]:
+    """With `quorum` a standby promises with its acknowledgement that the commit is on disk."""
+    if not sql.is_off("fsync"):
+        return
+    place, fix = at(seen, node), set_and_reload("fsync", "on")
+    if seen.spec.protection is Protection.QUORUM:
+        what = "fsync is off: it acknowledges commits that are not on disk; power loss may take them"
+        yield error(place, what, fix)
+    else:
         what = "fsync is off: if its host loses power, its data may be corrupt and must be copied anew"
-        yield warning(place, what, set_and_reload("fsync", "on"))
+        yield warning(place, what, fix)
 
 
 def _detection(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckItem]:
@@ -141,50 +147,3 @@ def _unequal(seen: ClusterSeen) -> Iterator[CheckItem]:
             f"{name} differs ({told}): a standby with less than its primary stops replaying",
             "on those with less: " + set_and_restart(name, str(max(values.values()))),
         )
-
-
-def _synchronous(seen: ClusterSeen) -> Iterator[CheckItem]:
-    """synchronous_commit and the user's own synchronous_standby_names, which pgvigil leaves alone."""
-    names = {node.name: sql.text("synchronous_standby_names") for node, sql in seen.answers()}
-    primary = seen.primary
-    waits = bool(primary and names.get(primary.name))
-    if primary and waits:
-        yield warning(
-            at(seen, primary),
-            f"synchronous_standby_names is {names[primary.name]!r}: when too few of these answer, writes "
-            "stand still, and pgvigil does not change that",
-            "watch those standbys; a failover may choose another than the one that has everything",
-        )
-        empty = sorted(name for name, value in names.items() if not value)
-        if empty:
-            yield advice(
-                seen.spec.name,
-                f"synchronous_standby_names is empty on {', '.join(empty)}: as primary they wait for nobody",
-                set_and_reload("synchronous_standby_names", "'…'") + "  there too, if that is not meant",
-            )
-    for node, sql in seen.answers():
-        yield from _lowered(at(seen, node), "the server", sql.text("synchronous_commit"), waits=waits)
-    source = primary or next((node for node, _ in seen.answers()), None)
-    for whose, value in source.answer.lowered if source and source.answer else ():
-        yield from _lowered(seen.spec.name, whose, value, waits=waits)
-
-
-def _lowered(place: str, whose: str, value: str, *, waits: bool) -> Iterator[CheckItem]:
-    """Where nobody is waited for, `local` and `remote_write` say the same as `on`."""
-    level = ASKS_LESS.get(value, 3)
-    if level == 3 or (level and not waits):
-        return
-    meaning = {
-        "off": "commits are acknowledged before they are on disk; a crash may lose the last of them",
-        "local": "commits are acknowledged before any standby has them",
-        "remote_write": "commits are acknowledged before a standby has them on disk",
-    }[value]
-    if whose == "the server":
-        fix = set_and_reload("synchronous_commit", "on")
-    else:
-        words = whose.split()
-        target = identifier(words[1]) if len(words) > 1 else "ALL"
-        owner = f"ROLE {target}" if words[0] != "database" else f"DATABASE {target}"
-        within = f" IN DATABASE {identifier(words[-1])}" if " in database " in whose else ""
-        fix = f"ALTER {owner}{within} RESET synchronous_commit;"
-    yield warning(place, f"synchronous_commit is {value} for {whose}: {meaning}", fix + "  if not meant")

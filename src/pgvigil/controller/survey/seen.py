@@ -25,6 +25,8 @@ class Setting:
     unit: str
     pending: bool
     """Changed in a file, but only a restart makes it count."""
+    source: str = ""
+    """Where the value comes from, in PostgreSQL's words, such as `command line`."""
 
 
 @dataclass(frozen=True, slots=True)
