@@ -34,12 +34,18 @@ class Commit:
 
     def is_waiting(self) -> bool:
         """Whether the server says that it waits for a standby."""
-        return bool(self.server.sql(WAITING, self._pid)[0][0])
+        return self.server.sql(WAITING, self._pid) == [(True,)]
 
     def waits(self) -> bool:
         """Return how it went on: True once it is seen waiting, False once it is acknowledged."""
         wait_until(lambda: self.done or self.error or self.is_waiting(), within_s=10, what="commit to settle")
         return not (self.done or self.error)
+
+    def state(self) -> str:
+        """How it fares, as far as its client knows."""
+        if self.done:
+            return "cancelled" if "01000" in self.notices else "acknowledged"
+        return "ended" if self.error else "waiting"
 
     def ends(self) -> bool:
         """Wait until it has ended; whether it was acknowledged."""

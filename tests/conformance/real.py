@@ -13,8 +13,22 @@ from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Session, Shell
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
-from tests.conformance.stage import NODES, Stage
+from tests.conformance import commits
+from tests.conformance.stage import NODES, Commit, Stage
 from tests.postgres.guard import cluster_spec
+
+
+class RealCommit(Commit):
+    """One of a thread of its own."""
+
+    def __init__(self, inner: commits.Commit) -> None:
+        self._inner, self.row = inner, inner.row
+
+    def state(self) -> str:
+        return self._inner.state()
+
+    async def cancel(self) -> None:
+        await asyncio.to_thread(self._inner.cancel)
 
 
 class RealStage(Stage):
@@ -27,6 +41,7 @@ class RealStage(Stage):
         self._servers = servers.nodes
         self.spec = cluster_spec(servers, [servers.nodes[name] for name in NODES])
         self._shells: dict[str, Shell] = {}
+        self._begun = 1000
         self._clients: list[psycopg.Connection[Any]] = []
 
     def close(self) -> None:
@@ -71,6 +86,28 @@ class RealStage(Stage):
         def work(server: Server) -> None:
             server.sql("create table if not exists t (a int)")
             server.sql("insert into t values (%s)", row)
+
+        await self._do(work, node)
+
+    async def commit(self, node: str) -> Commit:
+        def work(server: Server) -> RealCommit:
+            login = server.conninfo(options="-c synchronous_commit=local")  # for this it must not wait
+            with psycopg.connect(login, autocommit=True) as connection:
+                connection.execute("create table if not exists t (a int)")
+            self._begun += 1
+            commit = commits.Commit(server, self._begun)
+            commit.waits()
+            return RealCommit(commit)
+
+        return await asyncio.to_thread(work, self._servers[node])
+
+    async def has_row(self, node: str, commit: Commit) -> bool:
+        return await asyncio.to_thread(commits.has_row, self._servers[node], commit.row)
+
+    async def reload_is_over(self, node: str) -> None:
+        def work(server: Server) -> None:
+            for _ in range(2):  # the second one begins after all that was signalled before the first
+                server.sql("checkpoint")
 
         await self._do(work, node)
 

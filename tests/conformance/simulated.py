@@ -13,8 +13,27 @@ from pgvigil.sim.host import SimShell
 from pgvigil.sim.life import Life
 from pgvigil.sim.server import Server
 from pgvigil.sim.session import SimSession
+from pgvigil.sim.synchrony import Told
 from pgvigil.sim.world import World
-from tests.conformance.stage import NODES, Stage
+from tests.conformance.stage import NODES, Commit, Stage
+
+
+class SimCommit(Commit):
+    """A record, and what its client was told."""
+
+    def __init__(self, server: Server, row: int) -> None:
+        self.row, self._server, self._state = row, server, "waiting"
+        self._record = server.commit(row, lambda _, told: self._told(told))
+
+    def _told(self, told: Told | None) -> None:
+        self._state = "acknowledged" if told else "ended"
+
+    def state(self) -> str:
+        return self._state
+
+    async def cancel(self) -> None:
+        if self._server.sync.cancel(self._record):
+            self._state = "cancelled"
 
 
 class SimStage(Stage):
@@ -28,6 +47,7 @@ class SimStage(Stage):
         nodes = tuple(replace(node, control=PgCtl()) for node in spec.nodes)
         self.spec = replace(spec, nodes=nodes, references=())
         self.world = World(loop, seed, self.spec)
+        self._begun = 1000
         self._life = Life(self.world)
         self.world.start_servers()
 
@@ -54,6 +74,18 @@ class SimStage(Stage):
 
     async def insert(self, node: str, row: int) -> None:
         self.server(node).commit(row, lambda *_: None)
+
+    async def commit(self, node: str) -> Commit:
+        self._begun += 1
+        commit = SimCommit(self.server(node), self._begun)
+        await asyncio.sleep(3.0)
+        return commit
+
+    async def has_row(self, node: str, commit: Commit) -> bool:
+        return commit.row in self.server(node).data.rows()
+
+    async def reload_is_over(self, node: str) -> None:
+        await asyncio.sleep(5.0)  # an immediate checkpoint takes up to 3 s
 
     async def fill(self, node: str) -> None:
         self.server(node).rejects = "53300"

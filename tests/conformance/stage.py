@@ -56,6 +56,20 @@ class Seen:
         return self.standby.furthest if self.standby else Lsn(0)
 
 
+class Commit(ABC):
+    """A client's commit that may have to wait."""
+
+    row: int
+
+    @abstractmethod
+    def state(self) -> str:
+        """`waiting`, `acknowledged`, `cancelled` (a warning), or `ended` with its session."""
+
+    @abstractmethod
+    async def cancel(self) -> None:
+        """The client waits no longer."""
+
+
 class Never(AssertionError):
     """What the script waits for does not come."""
 
@@ -93,6 +107,18 @@ class Stage(ABC):
     @abstractmethod
     async def insert(self, node: str, row: int) -> None:
         """A client commits a row."""
+
+    @abstractmethod
+    async def commit(self, node: str) -> "Commit":
+        """A client begins to commit a row; returns once that is known to wait, or to have ended."""
+
+    @abstractmethod
+    async def has_row(self, node: str, commit: "Commit") -> bool:
+        """Whether that row is there and visible."""
+
+    @abstractmethod
+    async def reload_is_over(self, node: str) -> None:
+        """Every process of a server has taken note of the last reload."""
 
     @abstractmethod
     async def fill(self, node: str) -> None:
@@ -144,6 +170,33 @@ class Stage(ABC):
         for name, value in settings.items():
             assert await self.sql(node, f"alter system set {name} = '{value}'") == "done"
         assert await self.sql(node, "select pg_reload_conf()") == "done"
+
+    async def names(self, node: str, text: str) -> None:
+        """Set `synchronous_standby_names`; on return it is in force."""
+        await self.alter(node, {"synchronous_standby_names": text})
+        await self.reload_is_over(node)
+
+    async def commits(self, label: str, node: str) -> Commit:
+        """Begin a commit, and note how it fares."""
+        commit = await self.commit(node)
+        self.tell(label, commit=commit.state())
+        return commit
+
+    async def ends(self, label: str, commit: Commit) -> None:
+        """Wait until a commit has ended, and note how."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.patience_s
+        while commit.state() == "waiting":
+            if loop.time() > until:
+                raise Never(f"{label}: it still waits")
+            await asyncio.sleep(0.02)
+        self.tell(label, commit=commit.state())
+
+    async def synchronous(self, label: str, node: str) -> None:
+        """Note who counts there."""
+        seen = await self.see(node)
+        told = sorted((s.application_name, s.sync_state) for s in _senders(seen))
+        self.tell(label, senders=told)
 
     async def follow(self, node: str, upstream: str) -> None:
         """As `act.replication.follow` does it."""

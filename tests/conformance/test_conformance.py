@@ -10,14 +10,16 @@ from tests.conformance.real import RealStage
 from tests.conformance.scripts import SCRIPTS, Script
 from tests.conformance.simulated import SimStage, virtual_loop
 from tests.conformance.stage import Note, Stage
+from tests.conformance.synchronous_scripts import SYNCHRONOUS
 
 SEEDS = range(5)
 """The simulation draws its delays: what is compared must not hang on them."""
+ALL = SCRIPTS | SYNCHRONOUS
 Notes = list[tuple[str, Note]]
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+@pytest.mark.parametrize("script", ALL.values(), ids=ALL.keys())
 @pytest.mark.usefixtures("trio_of_servers")
 def test_simulated_servers_look_like_real_ones(servers: Servers, script: Script) -> None:
     real = really(script, servers)
