@@ -12,7 +12,7 @@ import pytest
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import Failover
-from pgvigil.model.spec import Rate
+from pgvigil.model.spec import AfterCrash, Rate
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
 pytestmark = pytest.mark.postgres
@@ -98,3 +98,24 @@ def test_the_cool_down_holds_a_series_and_says_what_to_do(servers: Servers) -> N
         assert guard.order(Failover()).result == "done"
         guard.await_health(within_s=60)
         assert guard.primary() != serving
+
+
+def test_a_primary_that_crashes_after_each_restart_in_place_is_replaced(servers: Servers) -> None:
+    with cluster_of(servers, 2) as (nodes, _, writer):
+        writer.stop()
+    spec = cluster_spec(servers, tuple(nodes.values()))
+    policy = replace(spec.failover, after_crash=AfterCrash.RESTART, max_per=Rate(2, timedelta(minutes=15)))
+    with guarding(replace(spec, failover=policy)) as guard:
+        for times in (1, 2):
+            guard.await_health(within_s=60)
+            nodes["pg1"].kill_all()
+            wait_until(
+                lambda n=times: guard.kinds().count("restarted") >= n,  # type: ignore[misc]  # bound here
+                within_s=30,
+                what="a restart in place",
+            )
+            assert guard.primary() == "pg1"
+        guard.await_health(within_s=60)
+        nodes["pg1"].kill_all()
+        assert guard.await_primary(other_than="pg1") == "pg2"
+        guard.await_health(within_s=60)

@@ -78,7 +78,8 @@ class FailoverSection(Section):
     )
     max_per: MaybeRate = Field(
         default=Rate(3, timedelta(minutes=15)),
-        description="More automatic failovers than this wait for a human. `none`: no limit.",
+        description="More automatic failovers than this wait for a human. As many restarts in place, counted "
+        "apart, and a standby takes over. `none`: no limit.",
     )
     rescue: RescueSection = Field(default=RescueSection(), description="See below.")
     auto_rejoin: StrictBool = Field(

@@ -50,18 +50,16 @@ def begin(situation: Situation, finding: Finding) -> Decision:
         hint = f"fail over by hand: pgvigil failover {spec.name}"
         return Hold("not_automatic", "failover.automatic is off", hint, evidence=finding.evidence)
     election = elect(situation)
-    restartable = is_down(situation.primary) is not None
-    if (
-        restartable
-        and finding.problem is Problem.PRIMARY_CRASHED
-        and policy.after_crash is AfterCrash.RESTART
-    ):
+    restartable = is_down(situation.primary) is not None and finding.problem is Problem.PRIMARY_CRASHED
+    loops = restartable and policy.max_per and _too_many(situation, record.restarts, policy.max_per)
+    if restartable and not loops and policy.after_crash is AfterCrash.RESTART:
         return _restart(situation, finding.evidence, "after_crash: restart")
     if election.chosen is None:
-        if restartable and finding.problem is Problem.PRIMARY_CRASHED:
-            return _restart(situation, finding.evidence, "no standby is fit to be promoted")
+        if restartable:
+            again = _restart(situation, finding.evidence, "no standby is fit to be promoted")
+            return _looping(situation, policy.max_per, election) if loops and policy.max_per else again
         return _nobody(situation, election, finding.evidence)
-    if policy.max_per and _too_many(situation, policy.max_per):
+    if policy.max_per and _too_many(situation, record.failovers, policy.max_per):
         reason = f"there were {policy.max_per.count} failovers in {policy.max_per.within} already"
         hint = f"look at why, then: pgvigil failover {spec.name}"
         return Hold("cool_down", reason, hint, evidence=finding.evidence)
@@ -285,7 +283,10 @@ def _catch_up(situation: Situation, ground: lossless.Ground) -> Act | None:
 
 def _restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
     record = situation.record.moved(
-        Phase.RESTARTING, since=situation.wall, primary_lsn=_last_known(situation)
+        Phase.RESTARTING,
+        since=situation.wall,
+        restarts=(*situation.record.restarts, situation.wall)[-20:],
+        primary_lsn=_last_known(situation),
     )
     step = StartPrimary(record.primary, record.generation)
     return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
@@ -327,9 +328,16 @@ def _nobody(situation: Situation, election: Election, evidence: tuple[str, ...])
     )
 
 
-def _too_many(situation: Situation, rate: Rate) -> bool:
-    recent = [at for at in situation.record.failovers if situation.wall - at < rate.within]
-    return len(recent) >= rate.count
+def _too_many(situation: Situation, times: tuple[datetime, ...], rate: Rate) -> bool:
+    return len([at for at in times if situation.wall - at < rate.within]) >= rate.count
+
+
+def _looping(situation: Situation, rate: Rate, election: Election) -> Hold:
+    """It crashes whenever it is started, and nobody can take its place: wait until that was long ago."""
+    name = situation.record.primary
+    reason = f"{name} crashed again after {rate.count} starts in {rate.within}, and no standby is fit"
+    hint = f"read its log, then start it by hand; or repair a standby: pgvigil check {situation.spec.name}"
+    return Hold("restart_loop", reason, hint, evidence=election.rejected)
 
 
 def _resume(situation: Situation) -> str:

@@ -132,6 +132,8 @@ class ClusterRecord:
     paused_until: datetime | None = None
     failovers: tuple[datetime, ...] = ()
     """When automatic failovers began, newest last (for the cool-down)."""
+    restarts: tuple[datetime, ...] = ()
+    """When the primary was started again where it is, newest last (for the cool-down)."""
     primary_lsn: Lsn = Lsn(0)
     """The primary's last known position, noted when a failover began (for `max_lag`)."""
     paths: Mapping[NodeName, Paths] = field(default_factory=dict)

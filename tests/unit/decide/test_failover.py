@@ -567,3 +567,49 @@ def test_a_restart_that_became_a_standby_is_promoted_again() -> None:
     assert begun.record.at_least == 0
     record = recorded(cut(changed_record(begun, timeline=Timeline(1))))
     assert (record.phase, record.fenced) == (Phase.PROMOTING, Fenced.IN_RECOVERY)
+
+
+# Restarts in place, again and again
+def restarted(cluster: Cluster, *minutes_ago: float) -> Cluster:
+    return changed_record(cluster, restarts=tuple(WALL - timedelta(minutes=m) for m in minutes_ago))
+
+
+IN_PLACE = policy(CRASHED, after_crash=AfterCrash.RESTART)
+
+
+def test_a_restart_in_place_is_remembered() -> None:
+    assert recorded(restarted(IN_PLACE, 40)).restarts == (WALL - timedelta(minutes=40), WALL)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "rule_then"),
+    [
+        ((), "restart"),
+        ((1, 2), "restart"),
+        ((1, 2, 16), "restart"),
+        ((1, 2, 3), "primary_crashed"),
+    ],
+)
+def test_a_primary_that_crashes_after_each_restart_is_replaced(
+    minutes: tuple[float, ...], rule_then: str
+) -> None:
+    assert rule(restarted(IN_PLACE, *minutes)) == rule_then
+    without_limit = policy(restarted(IN_PLACE, *minutes), max_per=None)
+    assert rule(without_limit) == "restart"
+
+
+def test_restarts_and_failovers_are_counted_apart() -> None:
+    failed_over = tuple(WALL - timedelta(minutes=m) for m in (1, 2, 3))
+    assert rule(changed_record(IN_PLACE, failovers=failed_over)) == "restart"
+    assert rule(changed_record(restarted(IN_PLACE, 1, 2, 3), failovers=failed_over)) == "cool_down"
+
+
+def test_a_primary_that_crashes_after_each_restart_and_has_no_successor_waits() -> None:
+    alone = vanished(vanished(CRASHED, "pg2"), "pg3")
+    assert rule(alone) == "restart"
+    hold = decided(restarted(alone, 1, 2, 3))
+    assert isinstance(hold, Hold)
+    assert hold.rule == "restart_loop"
+    assert "pg1 crashed again after 3 starts in 0:15:00" in hold.reason
+    assert hold.hint
+    assert rule(restarted(alone, 1, 2, 15)) == "restart"
