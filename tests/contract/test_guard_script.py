@@ -23,6 +23,7 @@ from pgvigil.ports.guard import (
     guard_config,
     guard_dir,
     install_script,
+    leave_script,
     pulse_script,
     read_pulse,
     remove_script,
@@ -274,6 +275,12 @@ def test_a_killed_guard_is_dead_and_a_removed_one_missing(node: Node) -> None:
     while node.pulse().state is not GuardState.DEAD and time.monotonic() < until:
         time.sleep(0.05)
     assert node.pulse().state is GuardState.DEAD
+    node.install(lease_s=60)
+    node.turns(1)
+    assert node.pulse().state is GuardState.ALIVE
+    node.run(leave_script(str(node.data)))
+    assert node.pulse().state is GuardState.DEAD
+    node.turns(1)
     node.run(remove_script(str(node.data)))
     assert not node.guard.exists()
     assert node.pulse().state is GuardState.MISSING

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pgvigil.decide.guard import acts_s
 from pgvigil.errors import PgvigilError, Unreachable
-from pgvigil.model.guard import GuardReport, GuardState
+from pgvigil.model.guard import WATCHES, GuardReport, GuardState
 from pgvigil.model.record import Paths
 from pgvigil.model.spec import ClusterSpec, NodeSpec, Systemd
 from pgvigil.model.units import Instant, NodeName
@@ -22,6 +23,7 @@ from pgvigil.ports.guard import (
     guard_config,
     guard_dir,
     install_script,
+    leave_script,
     pulse_script,
     read_pulse,
     remove_script,
@@ -31,8 +33,6 @@ from pgvigil.ports.host import quoted
 
 WITHIN_S: Final = 15.0
 """For one step on one host: ending a guard that hangs takes some seconds."""
-FIRST_LEASE_S: Final = 60.0
-"""A guard begins with a lease, so that it does not end a server before the controller hears of it."""
 
 _WAYS: Final = """
 D={data}; B={bin}; p=
@@ -97,9 +97,14 @@ async def install(
         how = f"as {site.unit}" if site.systemctl else "in the background: it does not outlive a reboot"
         if dry_run:
             return f"would be put into {where} and started {how}"
+        before = await site.pulse()
         await site.must(install_script(site.paths.data_dir, config), "installing the guard")
-        grant = grant_script(site.paths.data_dir, await site.pulse(), FIRST_LEASE_S)
-        await site.must(grant, "giving it a first lease")
+        if before.state is GuardState.MISSING:
+            # So that it does not end a server before the controller hears of it. Never beside a lease of the
+            # controller's: that one counts on no other.
+            lease_s = spec.fencing.guard_lease.total_seconds()
+            grant = grant_script(site.paths.data_dir, await site.pulse(), lease_s)
+            await site.must(grant, "giving it a first lease")
         await site.must(_start(site), "starting the guard")
         return f"installed in {where} and started {how}"
 
@@ -109,13 +114,21 @@ async def install(
 async def remove(
     spec: ClusterSpec, nodes: Mapping[NodeName, NodePorts], names: Sequence[NodeName], *, dry_run: bool
 ) -> list[GuardReport]:
-    """End guards and remove all that belongs to them; where there is none nothing happens."""
+    """End guards and remove all that belongs to them; where there is none nothing happens.
+
+    A guard works on, but counts as dead, until no controller can rely on it any more: one that found it
+    alive a moment ago may have lost sight of the node since.
+    """
+    relied_on_s = acts_s(spec.fencing.guard_lease.total_seconds()) + spec.fencing.guard_lease.total_seconds()
 
     async def one(site: _Site) -> str:
         where = guard_dir(site.paths.data_dir)
         if dry_run:
             return f"would be ended, and {where} removed"
         unit = f"/etc/systemd/system/{site.unit}"
+        if (await site.pulse()).state in WATCHES:
+            await site.must(leave_script(site.paths.data_dir), "telling that the guard leaves")
+            await asyncio.sleep(relied_on_s)
         if site.systemctl:
             ending = f"{site.systemctl} disable --now {site.unit} && {site.sudo}rm -f {unit}"
             await site.must(f"if [ -f {unit} ]; then {ending}; fi", "disabling its unit")

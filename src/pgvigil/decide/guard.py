@@ -42,7 +42,7 @@ def guard_proves(situation: Situation) -> bool:
     if cut_off is None:
         return False
     both = max(guard.leased_until, cut_off.since)
-    return situation.view.at >= both + _acts_s(situation) and cut_off.until >= both + REACTION_S
+    return situation.view.at >= both + _needed_s(situation) and cut_off.until >= both + REACTION_S
 
 
 def guard_wait(situation: Situation) -> Hold | None:
@@ -56,7 +56,7 @@ def guard_wait(situation: Situation) -> Hold | None:
         return None
     cut_off = _enough(situation) if guard.state is GuardState.ALIVE else None
     both = max(guard.leased_until, cut_off.since) if cut_off else guard.leased_until
-    due = Instant(both + _acts_s(situation))
+    due = Instant(both + _needed_s(situation))
     if now >= due and cut_off and not guard_proves(situation):
         due = Instant(now + MARGIN_S)  # the newest test of the other hosts has not ended yet
     if now >= due:
@@ -88,9 +88,13 @@ def _guard(situation: Situation) -> GuardLook | None:
     return situation.primary.guard if gone and situation.spec.fencing.guard else None
 
 
-def _acts_s(situation: Situation) -> float:
+def acts_s(lease_s: float) -> float:
     """Seconds from the moment when both are true until the server is dead, by any two clocks."""
-    return REACTION_S + MARGIN_S + DRIFT * (situation.spec.fencing.guard_lease.total_seconds() + REACTION_S)
+    return REACTION_S + MARGIN_S + DRIFT * (lease_s + REACTION_S)
+
+
+def _needed_s(situation: Situation) -> float:
+    return acts_s(situation.spec.fencing.guard_lease.total_seconds())
 
 
 def _fresh(situation: Situation) -> list[CutOff]:

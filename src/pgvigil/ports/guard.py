@@ -77,6 +77,7 @@ if [ -f "$G/guard.sh" ]; then echo installed=1; fi
 p=${{b#* }}; p=${{p#* }}; p=${{p%% *}}
 case $p in *[!0-9]*) p= ;; esac
 if [ -n "$p" ]; then {{ read -r l < "/proc/$p/stat"; }} 2>/dev/null && l=${{l##*) }} && s=${{l%% *}}; fi
+if [ -f "$G/leaving" ]; then s=; fi
 echo "process=$s"
 """
 
@@ -125,6 +126,7 @@ def install_script(data_dir: str, config: str) -> str:
             _put(VERSION + "\n", f"{directory}/version"),
             _put(config, f"{directory}/config"),
             f": >> {directory}/lease",
+            f"rm -f {directory}/leaving",
         ]
     )
 
@@ -133,6 +135,12 @@ def start_script(data_dir: str) -> str:
     """End the guard that runs, and start the one that is installed. Takes a few seconds at most."""
     script = f"{quoted(guard_dir(data_dir))}/guard.sh"
     return f"sh {script} stop && sh {script} start"
+
+
+def leave_script(data_dir: str) -> str:
+    """From now on the guard counts as dead, though it works on: nobody is to rely on one that is removed."""
+    directory = quoted(guard_dir(data_dir))
+    return f"if [ -d {directory} ]; then : > {directory}/leaving; fi"
 
 
 def remove_script(data_dir: str) -> str:
@@ -154,6 +162,7 @@ FILES: Final = (
     "beat",
     "pid",
     "acted",
+    "leaving",
     "log",
     "log.1",
     *(f"{name}.new" for name in ("guard.sh", "version", "config")),

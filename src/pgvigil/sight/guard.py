@@ -68,7 +68,8 @@ class GuardWatch:
         found, until = pulse.look(heard, look.leased_until), look.leased_until
         if self._grants and pulse.state is not GuardState.MISSING:
             until = Instant(max(until, heard + self._lease_s))
-            self.look = replace(look, leased_until=until)
+            # Bad news counts at once, good news only when the guard has taken the lease.
+            self.look = replace(look if found.state is GuardState.ALIVE else found, leased_until=until)
             grant = grant_script(paths.data_dir, pulse, self._lease_s, config if paths.bin_dir else "")
             if (await shell.ask(grant, within_s=within_s)).status:
                 found = replace(found, state=GuardState.STALLED)  # its disk is full, or not to be written

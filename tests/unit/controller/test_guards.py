@@ -121,13 +121,13 @@ def controlled(control: PgCtl | Systemd) -> ClusterSpec:
 
 
 def test_without_systemd_it_is_started_in_the_background_with_a_lease_first() -> None:
-    spec, shell = controlled(PgCtl()), on_host()
+    spec, shell = controlled(PgCtl()), SaidShell(WAYS, pulse_text("", process="", installed=False))
     (report,) = asyncio.run(install(spec, one_node(spec, shell), [PG1], dry_run=False))
     assert report.done
     assert "in the background" in report.text
     put, grant, start = shell.told
     assert "chmod 700" in put
-    assert f"'{DATA_DIR}.pgvigil-guard'/lease" in grant
+    assert f"1<> '{DATA_DIR}.pgvigil-guard'/lease" in grant
     assert start.endswith("guard.sh start")
     assert "systemctl" not in "".join(shell.told[1:])
 
@@ -140,6 +140,10 @@ def test_with_systemd_and_sudo_it_is_a_unit_of_the_shells_user() -> None:
     assert "User=postgres" in start
     assert "sudo -n tee /etc/systemd/system/pgvigil-guard-orders-pg1.service" in start
     assert start.index("guard.sh stop") < start.index("daemon-reload") < start.index("restart")
+    assert not any("/lease'" in line and "printf '%-" in line for line in shell.told), (
+        "no lease beside another's"
+    )
+    shell.pulse = pulse_text(beat(), process="")
     (gone,) = asyncio.run(remove(spec, one_node(spec, shell), [PG1], dry_run=False))
     assert gone.done
     assert "disable --now pgvigil-guard-orders-pg1.service" in shell.told[-2]
