@@ -124,6 +124,11 @@ class Guard:
         told = self._fleet.order(name, command, dry_run=dry_run, within_s=within_s, progress=lambda _: None)
         return self._call(told, within_s + 10)
 
+    def reload(self, *specs: ClusterSpec) -> str:
+        """Guard these clusters from now on, as `pgvigil reload` does; returns what changed."""
+        self._specs = specs
+        return self._call(self._fleet.guard(specs))
+
     def events(self, cluster: str = "") -> list[dict[str, Any]]:
         name = ClusterName(cluster or self._specs[0].name)
         return self._call(self._fleet.events(name, limit=1000))

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide.situation import Situation, host_says, is_down, points_at
+from pgvigil.decide.situation import Situation, called, fed_by_standby, host_says, is_down, points_at
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import FollowUpstream, Refused, Rejoin
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.sighting import HostAnswer, NodeView, Postmaster
-from pgvigil.model.spec import slot_name
+from pgvigil.model.spec import Protection, slot_name
 from pgvigil.model.step import (
     Act,
     ClearSignal,
@@ -147,6 +147,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         return _reattach(situation, node)
     if finding and node.standby and node.standby.receiver is None:
         return Nudge(node.name, record.generation)
+    if _under_another_name(situation, node):
+        return Follow(node.name, record.primary, record.generation)
     if node.standby and node.standby.receiver:
         unused = {
             slot_name(other.name)
@@ -155,6 +157,30 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         }
         return _tidy(situation, node, unused)
     return None
+
+
+def _under_another_name(situation: Situation, node: NodeView) -> bool:
+    """Whether a standby streams from the primary, but not as itself: with `quorum` it cannot acknowledge.
+
+    So it is where pgvigil takes over what was set up by hand (`walreceiver`, the cluster's name). Its
+    connection settings are looked at too: written once with its name, they are not written again.
+    """
+    role, spec, answer = node.standby, situation.spec.node(node.name), situation.primary.answer
+    if situation.spec.protection is not Protection.QUORUM or not spec.may_acknowledge():
+        return False
+    if role is None or role.receiver is None or answer is None or situation.primary.primary is None:
+        return False
+    if not _streams(node, situation.primary.primary.timeline) or called(role.conninfo) == node.name:
+        return False
+    names = {sender.application_name for sender in answer.senders}
+    if node.name in names or spec.follow_command:
+        return False
+    nobody = any(
+        s.address == spec.host and s.application_name not in situation.view.nodes for s in answer.senders
+    )
+    return points_at(role.conninfo, situation.spec.node(situation.record.primary)) or (
+        nobody and fed_by_standby(situation, node) is None
+    )
 
 
 def _signal_left(situation: Situation, node: NodeView) -> bool:

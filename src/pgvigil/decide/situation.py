@@ -11,6 +11,7 @@ from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
 
 _HOST = re.compile(r"(?:^|\s)host\s*=\s*'?([^'\s]*)'?")
+_NAME = re.compile(r"(?:^|\s)application_name\s*=\s*'?([^'\s]*)'?")
 _PORT = re.compile(r"(?:^|\s)port\s*=\s*'?(\d+)'?")
 
 
@@ -76,6 +77,12 @@ def points_at(conninfo: str, node: NodeSpec) -> bool:
     """Whether a `primary_conninfo` leads to that node."""
     host, port = _HOST.search(conninfo), _PORT.search(conninfo)
     return bool(host and host[1] == node.host and (int(port[1]) if port else 5432) == node.port)
+
+
+def called(conninfo: str) -> str:
+    """The application_name that a `primary_conninfo` gives; empty: none."""
+    name = _NAME.search(conninfo)
+    return name[1] if name else ""
 
 
 def fed_by_standby(situation: Situation, node: NodeView) -> NodeName | None:

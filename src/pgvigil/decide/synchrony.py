@@ -4,6 +4,7 @@ Every change is on record before it is made, and counts only when it is confirme
 that answers is changed, so an isolated one keeps waiting.
 """
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -21,12 +22,13 @@ LEFT_AFTER_S: Final = 0.3
 
 def upkeep(situation: Situation) -> Decision | None:
     """What is to be changed or told about the synchronous set while the primary serves; None: nothing."""
-    if situation.record.is_paused(situation.wall):
-        return None
+    paused = situation.record.is_paused(situation.wall)
     if situation.spec.protection is not Protection.QUORUM:
-        return _let_go(situation)
+        return None if paused else _let_go(situation)
     if situation.primary.primary is None:
         return None
+    if paused:
+        return _drifted_while_paused(situation)
     return _drifted(situation) or _change(situation) or _waiting(situation)
 
 
@@ -63,15 +65,46 @@ def _let_go(situation: Situation) -> Act | None:
 
 def _drifted(situation: Situation) -> Act | None:
     """Somebody else changed the setting, or it was never ours: nothing is promised until it is put right."""
-    record, role = situation.record, situation.primary.primary
-    assert role is not None
-    if record.sync_next is not None or (record.sync and role.sync_names == record.sync.setting):
+    record = situation.record
+    if record.sync is not None and _is_ours(situation):
         return None
-    reason = "protection: quorum begins"
-    if record.sync is not None:
-        reason = f"somebody else set synchronous_standby_names of {record.primary} to '{role.sync_names}'"
     changed = replace(record, sync=ALONE, sync_next=_wanted(situation, ALONE))
-    return _act(situation, changed, reason)
+    if record.sync is None:
+        return _act(situation, changed, "protection: quorum begins")
+    return replace(_act(situation, changed, _whose(situation)), rule="sync_drifted")
+
+
+def _drifted_while_paused(situation: Situation) -> Act | None:
+    """Then it is left as it is, but what is on record may not promise more than is in force."""
+    record = situation.record
+    if record.sync is None or record.sync == ALONE or _is_ours(situation):
+        return None
+    reason = f"{_whose(situation)}; no commit is promised until pgvigil resume"
+    return Act("sync_drifted", reason, replace(record, sync=ALONE, sync_next=None))
+
+
+def _whose(situation: Situation) -> str:
+    role = situation.primary.primary
+    assert role is not None
+    return f"somebody else set synchronous_standby_names of {situation.record.primary} to '{role.sync_names}'"
+
+
+def _is_ours(situation: Situation) -> bool:
+    """Whether what is set keeps what is on record; while a change is under way it may be the old or the new.
+
+    One that was given up in between may be set as well: then it is told by what it promises.
+    """
+    record, role = situation.record, situation.primary.primary
+    assert record.sync is not None
+    assert role is not None
+    if record.sync_next is None:
+        return role.sync_names == record.sync.setting
+    both = weaker(record.sync, record.sync_next)
+    named = frozenset(NodeName(name) for name in re.findall(r'"([^"]+)"', role.sync_names))
+    known = any(
+        SyncSet(k, named).setting == role.sync_names for k in range(max(both.acks, 1), len(named) + 1)
+    )
+    return not both.acks or (known and named <= both.standbys)
 
 
 def _change(situation: Situation) -> Act | None:

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from pgvigil.model.command import Command, FollowUpstream, Rejoin
-from pgvigil.model.record import Phase
+from pgvigil.model.record import Phase, SyncSet
 from pgvigil.model.sighting import Postmaster, Slot
+from pgvigil.model.spec import Protection, Tag
 from pgvigil.model.step import DropSlots, Follow, Rebuild, RebuildMethod
 from pgvigil.model.units import NodeName, SystemId, Timeline
 from tests.builders import (
@@ -15,6 +16,7 @@ from tests.builders import (
     Cluster,
     a_cluster,
     cascade,
+    changed_node,
     changed_record,
     changed_spec,
     claims_primary,
@@ -220,3 +222,60 @@ def test_a_host_that_only_seems_up_is_no_streaming_standby() -> None:
     cluster = on_host(silent(C, "pg2"), "pg2", postmaster=Postmaster.STOPPED)
     assert isinstance(answer(cluster, Rejoin(PG2)), Rebuild)
     assert role_of(C, "pg2").receiver
+
+
+QUORUM = changed_record(
+    changed_spec(C, protection=Protection.QUORUM), sync=SyncSet(1, frozenset({PG3})), sync_next=None
+)
+
+
+def known_as(cluster: Cluster, name: str, *, conninfo: str = "") -> Cluster:
+    """pg2 streams from the primary under another name, as its connection settings say."""
+    answer = cluster.view.node(PG1).answer
+    assert answer
+    senders = tuple(
+        replace(s, application_name=name) if s.application_name == "pg2" else s for s in answer.senders
+    )
+    upstream = f"host=10.0.0.11 port=5432 user=replicator {conninfo}"
+    return in_role(said(cluster, "pg1", senders=senders), "pg2", conninfo=upstream)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "steps"),
+    [
+        pytest.param(known_as(C, "walreceiver"), [], id="async: it may be called what it likes"),
+        pytest.param(known_as(QUORUM, "walreceiver"), ["Follow pg2"], id="it cannot acknowledge"),
+        pytest.param(
+            known_as(QUORUM, "replica", conninfo="application_name='replica'"), ["Follow pg2"], id="by hand"
+        ),
+        pytest.param(known_as(QUORUM, "pg2"), [], id="its server's cluster_name is its name"),
+        pytest.param(
+            known_as(QUORUM, "walreceiver", conninfo="application_name=pg2"), [], id="it is pointed already"
+        ),
+        pytest.param(
+            in_role(known_as(QUORUM, "walreceiver"), "pg2", conninfo="host=db1.example port=5432"),
+            ["Follow pg2"],
+            id="its primary is known by another address, but sends to its host",
+        ),
+        pytest.param(
+            in_role(known_as(QUORUM, "pg3"), "pg2", conninfo="host=archive port=5432"),
+            [],
+            id="it streams from somewhere else",
+        ),
+        pytest.param(
+            changed_node(known_as(QUORUM, "walreceiver"), "pg2", tags=frozenset({Tag.NEVER_SYNC})),
+            [],
+            id="nobody waits for it",
+        ),
+        pytest.param(
+            changed_node(known_as(QUORUM, "walreceiver"), "pg2", follow_command="mine"),
+            [],
+            id="the user's own way of pointing it gives what it gives",
+        ),
+        pytest.param(cascade(QUORUM, "pg2", "pg3"), [], id="a standby of a standby is left alone"),
+    ],
+)
+def test_a_standby_that_cannot_acknowledge_for_its_name_is_pointed_anew(
+    cluster: Cluster, steps: list[str]
+) -> None:
+    assert [step for step in repairs(cluster) if step.startswith("Follow")] == steps
