@@ -25,6 +25,8 @@ SILENT_FOR_S: Final = 60.0
 IDLE_RECORD_S: Final = 15.0
 """A primary without clients writes something this often."""
 CHECKPOINT_S: Final = 60.0
+SIGNALLED_S: Final = 0.0003
+"""The postmaster signals one process after another: less than it takes to open a session."""
 
 KILLED: Final = Farewell()
 STOPPED: Final = Farewell(
@@ -321,17 +323,20 @@ class Server:
     # changing
 
     def reload(self) -> None:
-        """`pg_reload_conf()`: what is in effect changes a moment later, process by process."""
-        rng = self.world.rng
-        self.later(rng.uniform(0.0005, 0.02), self._reload)
-        self.later(rng.uniform(0.0005, 0.02) if rng.random() < 0.9 else rng.uniform(0.02, 0.1), self._startup)
-        self.sync.reload()
+        """`pg_reload_conf()`: a moment later the postmaster reads the file and signals all processes.
+
+        New sessions see what it read. The others are signalled within an instant, and have the new settings
+        before they do anything else; what runs only now and then takes note when it runs.
+        """
+        self.later(self.world.rng.uniform(0.0003, 0.015), self._reload)
 
     def _reload(self) -> None:
-        self.settings = dict(self.data.settings)
+        self.later(self.world.rng.uniform(0.0, SIGNALLED_S), self._sessions_reload)
+        self.receiving.signal()
+        self.sync.signal()
 
-    def _startup(self) -> None:
-        self.receiving.reload()
+    def _sessions_reload(self) -> None:
+        self.settings = dict(self.data.settings)
 
     def promote(self) -> None:
         """`pg_promote(false)`: asked; done a while later."""

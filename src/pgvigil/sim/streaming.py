@@ -123,21 +123,33 @@ class Receiving:
         """Whether WAL was asked for since the server started: from then on a received position is told."""
         self.pointers: Mapping[str, str] = {}
         """Where to stream from, as the startup process last read it."""
+        self._signalled = False
         self._attempt = 0
         self._connecting_since: float | None = None
         self._tried = -RETRY_S
 
     def begin(self) -> None:
         """The standby started."""
-        self.ever, self._tried = False, -RETRY_S
+        self.ever, self._tried, self._signalled = False, -RETRY_S, False
         self.pointers = self._read()
         self._connect()
 
-    def reload(self) -> None:
-        """The startup process takes note of a reload: another upstream or slot means another receiver."""
+    def signal(self) -> None:
+        """The startup process is told of new settings. Until it runs, it starts no receiver.
+
+        But one that it has asked for already may come up with the old settings, and stream.
+        """
+        self._signalled = True
+        self.server.later(self.server.world.scheduled_s(), self._reload)
+
+    def _reload(self) -> None:
+        """The startup process takes note: another upstream or slot means another receiver."""
+        self._signalled = False
         before, self.pointers = self.pointers, self._read()
         if before != self.pointers and self.server.in_recovery and self.server.state == "running":
             self.changed()
+        elif self._connecting_since is None and self.server.state == "running":
+            self._connect()  # it was woken from its pause
 
     def _read(self) -> dict[str, str]:
         return {name: self.server.data.settings.get(name, "") for name in POINTERS}
@@ -198,7 +210,7 @@ class Receiving:
         server, world = self.server, self.server.world
         above = world.upstream_of(server)
         self._tried = world.loop.time()
-        if above is None or self.stream is not None or not server.in_recovery:
+        if above is None or self.stream is not None or self._signalled or not server.in_recovery:
             return
         self._attempt += 1
         self.ever = True

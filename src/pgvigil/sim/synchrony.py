@@ -23,7 +23,7 @@ IDLE_EVENTS: Final = ("CheckpointerMain", "CheckpointWriteDelay")
 BUSY_EVENT: Final = "DataFileSync"
 CHECKPOINTING: Final = 0.05
 """So often a reload meets an immediate checkpoint: the checkpointer takes note when that has ended."""
-STARVED: Final = 0.1
+INSTANT_S: Final = 0.0003
 _ANY: Final = re.compile(r"\s*ANY\s+(\d+)\s*\((.*)\)\s*", re.IGNORECASE)
 _NAME: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"|(\w+))\s*')
 
@@ -97,26 +97,23 @@ class Synchrony:
         self._released, self.event = 0, IDLE_EVENTS[0]
         self.waits = bool(self._names().k)
 
-    def reload(self) -> None:
-        """Every process was signalled; each has the new setting at its own moment."""
+    def signal(self) -> None:
+        """Every process is told of new settings; the checkpointer may not listen for a while.
+
+        In an immediate checkpoint it does not, and one that waits for a processor looks idle meanwhile.
+        """
         server, rng = self._server, self._server.world.rng
         if rng.random() < CHECKPOINTING:
             self.event = BUSY_EVENT
             server.later(rng.uniform(0.05, 3.0), self._checkpointer_reads)
         else:
-            server.later(self._scheduled_s(), self._checkpointer_reads)
+            server.later(server.world.scheduled_s(), self._checkpointer_reads)
         for stream in server.senders.values():
             self.soon_reads(stream)
 
     def soon_reads(self, stream: "Stream") -> None:
-        """A WAL sender has the file's setting a moment from now."""
-        self._server.later(self._scheduled_s(), lambda: self.sender_reads(stream))
-
-    def _scheduled_s(self) -> float:
-        """Until a process that was signalled runs. On an overloaded machine it may be kept waiting."""
-        world = self._server.world
-        starved = world.overloaded and world.rng.random() < STARVED
-        return world.rng.uniform(0.02, 0.5) if starved else world.rng.uniform(0.0003, 0.015)
+        """A WAL sender has the file's setting an instant from now: before it passes anything on."""
+        self._server.later(self._server.world.rng.uniform(0.0, INSTANT_S), lambda: self.sender_reads(stream))
 
     def sender_reads(self, stream: "Stream") -> None:
         """A WAL sender looks up whether its standby counts. One of a standby's own never does."""

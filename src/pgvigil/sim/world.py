@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 GATEWAY: Final = "gateway"
 """The reference target: a place that is always there."""
 OVERLOADED: Final = 0.2
+STARVED: Final = 0.1
 RECYCLES: Final = 0.4
 CLOCK_RATES: Final = (0.99, 1.01)
 """How wrong the controller's clock may run."""
@@ -112,6 +113,12 @@ class World:
     def new_term(self) -> int:
         """Of one more promotion."""
         return next(self._terms)
+
+    def scheduled_s(self) -> float:
+        """Until a process that was signalled runs. On an overloaded machine it may be kept waiting."""
+        if self.overloaded and self.rng.random() < STARVED:
+            return self.rng.uniform(0.01, 0.3)
+        return self.rng.uniform(0.0001, 0.005)
 
     def promotion_s(self) -> float:
         """How long a promotion takes now."""
