@@ -14,13 +14,20 @@ BIN_DIR = "/usr/lib/postgresql/16/bin"
 
 
 def a_cluster(nodes: int, rng: random.Random, protection: Protection = Protection.ASYNC) -> ClusterSpec:
-    """Nodes with shells and defaults; drawn: a reference target or none, a service manager or none."""
+    """Nodes with shells and defaults.
+
+    Drawn: a reference target or none, a service manager or none; how many have to acknowledge, and whether
+    fewer will do.
+    """
     section = ClusterSection.model_validate(
         {"nodes": {f"pg{number}": f"10.0.0.{10 + number}" for number in range(1, nodes + 1)}}
     )
-    spec = replace(section.spec("orders", Path("/")), protection=protection)
+    spec = section.spec("orders", Path("/"))
     references = (GATEWAY,) if rng.random() < 0.7 else ()
     systemd = rng.random() < 0.4
+    if protection is Protection.QUORUM:
+        required, degrade = rng.randint(1, nodes - 1), rng.random() < 0.7
+        spec = replace(spec, protection=protection, sync_required=required, degrade=degrade)
     return replace(
         spec,
         nodes=tuple(_node(node, node.host, systemd=systemd, reached=True) for node in spec.nodes),

@@ -171,12 +171,17 @@ class Rules:
         return self._known_well(server) and since < self._asked_at - STEADY_S
 
     def serves(self, server: "Server") -> None:
-        """I2: a second node takes writes only if the first could not be fenced, and that was accepted."""
+        """I2: a second node takes writes only if the first could not be fenced, and that was accepted.
+
+        One that can acknowledge nothing (`Fenced.QUORUM`) may live: what it acknowledges is watched.
+        """
         record = self.record
         if record is None or server.name != record.primary:
             return
         self._left_behind(server, record)
         self.promises.serves(server, record)
+        if record.fenced is Fenced.QUORUM:
+            return
         for other in self._world.servers.values():
             could = other.host.alive and other.state == "running" and not other.in_recovery
             if other is server or not could or other.name in self.by_hand:
@@ -191,6 +196,8 @@ class Rules:
 
         I5: nor is anything at all, if the change was planned.
         """
+        if record.fenced is Fenced.QUORUM:
+            return  # nobody was told that those are safe
         mine = len(server.data.wal) - 1
         for other in self._world.servers.values():
             behind = other.data.wal[mine:]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Final
 
-from pgvigil.model.record import Phase
+from pgvigil.model.record import ClusterRecord, Phase, SyncSet
 from pgvigil.model.spec import ClusterSpec, Protection
 from pgvigil.sim.clock import VirtualLoop
 from pgvigil.sim.cluster import a_cluster
@@ -14,7 +14,7 @@ from pgvigil.sim.invariants import Violation
 from pgvigil.sim.nemesis import Nemesis
 from pgvigil.sim.rebuilding import simulated
 from pgvigil.sim.server import Server
-from pgvigil.sim.synchrony import Told
+from pgvigil.sim.synchrony import NAMES, Told
 from pgvigil.sim.world import World
 
 CALM_S: Final = 12.0
@@ -145,6 +145,20 @@ async def _trouble(world: World) -> str:
             return f"{server.name} does not stream from {primary.name}"
     if record.deposed:
         return f"{', '.join(sorted(record.deposed))} is deposed"
+    return _unprotected(world, record)
+
+
+def _unprotected(world: World, record: ClusterRecord) -> str:
+    """What is missing from the protection that is wanted (`quorum`), now that every standby is there."""
+    if world.spec.protection is not Protection.QUORUM:
+        return ""
+    able = frozenset(node.name for node in world.spec.others(record.primary) if node.may_acknowledge())
+    wanted = SyncSet(min(world.spec.sync_required, len(able)), able)
+    if record.sync != wanted or record.sync_next is not None:
+        return f"commits wait for {record.sync}, perhaps for {record.sync_next}, and not for {wanted}"
+    server = world.servers[record.primary]
+    if server.settings.get(NAMES, "") != wanted.setting or server.sync.waits != bool(wanted.acks):
+        return f"{server.name} does not wait for {wanted}"
     return ""
 
 

@@ -48,6 +48,9 @@ class State(StrEnum):
 class Backend(Protocol):
     """The server's end of a session."""
 
+    pid: int
+    wait_event: str
+
     def bye(self, farewell: Farewell) -> None:
         """The server ended it."""
         ...
@@ -271,9 +274,10 @@ class Server:
     # writing
 
     def commit(self, row: int, told: Answer, *, local: bool = False) -> Record:
-        """A client's row, flushed here and sent on. `told`: see `Synchrony.commit`."""
+        """A client's row, flushed here and sent on; 0: no row. `told`: see `Synchrony.commit`."""
         self._wrote = self.world.loop.time()
-        record = self.data.append(Kind.ROW, self.world.rng.randrange(80, 400), row=row)
+        kind = Kind.ROW if row else Kind.OTHER
+        record = self.data.append(kind, self.world.rng.randrange(80, 400), row=row)
         self.flow()
         self.sync.commit(record, told, local=local)
         return record

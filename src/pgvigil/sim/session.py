@@ -12,12 +12,11 @@ from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.units import SqlState
 from pgvigil.ports.contract import NoReply, QueryFailed, Rejected, Row, SessionEnded
 from pgvigil.sim.server import Server, State
-from pgvigil.sim.statements import execute
+from pgvigil.sim.statements import Answer, execute
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
 
-Answer = tuple[Row, ...] | QueryFailed
 CANNOT_CONNECT_NOW = "57P03"
 
 
@@ -29,6 +28,9 @@ class SimSession:
         self._home, self._host = life.place, server.host.name
         self._open = False
         self._boot = 0
+        self.pid = 0
+        self.wait_event = ""
+        """What its backend waits for, as pg_stat_activity tells."""
         self._farewell: Farewell | None = None
         self._ended = asyncio.Event()
         self._asks: dict[asyncio.Future[tuple[Row, ...]], None] = {}
@@ -89,6 +91,7 @@ class SimSession:
         elif not self._farewell:
             server.backends[self] = None
             self._boot = server.host.boots
+            self.pid = server.world.new_pid()
         self._reply(lambda: _set(outcome, said))
 
     async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
@@ -125,8 +128,17 @@ class SimSession:
     ) -> None:
         if self not in self._server.backends:
             return
-        rows = execute(self._server, sql, params, self._life)
-        self._reply(lambda: _answer(answer, rows))
+        execute(self, sql, params, lambda rows: self._reply(lambda: _answer(answer, rows)))
+
+    @property
+    def server(self) -> Server:
+        """The one that it is a session with."""
+        return self._server
+
+    @property
+    def life(self) -> "Life":
+        """Whose it is."""
+        return self._life
 
     def _overdue(self) -> None:
         for answer in tuple(self._asks):

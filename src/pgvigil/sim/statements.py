@@ -8,33 +8,44 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pgvigil.act import replication, rescue
+from pgvigil.act import replication, rescue, synchrony
+from pgvigil.model.sighting import Farewell
 from pgvigil.model.units import Lsn, SqlState
 from pgvigil.ports.contract import QueryFailed, Row
 from pgvigil.sight import probe
-from pgvigil.sim.synchrony import NAMES
+from pgvigil.sim.synchrony import NAMES, Told
+from pgvigil.sim.wal import Record
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
-    from pgvigil.sim.server import Server
+    from pgvigil.sim.server import Backend, Server
+    from pgvigil.sim.session import SimSession
 
 SYSTEM_ID: Final = "7412345678901234567"
 VERSION: Final = "160004"
+TERMINATED: Final = Farewell(
+    SqlState("57P01"), "terminating connection due to administrator command", "ProcessInterrupts"
+)
 Params = tuple[str | None, ...]
 Rows = tuple[Row, ...]
+Answer = Rows | QueryFailed
 _ALTER: Final = re.compile(r"alter system set (\w+) = '((?:[^']|'')*)'")
 _WORD: Final = re.compile(r"(\w+)=(\S+)")
 
 
-def execute(server: "Server", sql: str, params: Params, life: "Life") -> Rows | QueryFailed:
-    """Carry a statement out on a server."""
+def execute(session: "SimSession", sql: str, params: Params, reply: Callable[[Answer], None]) -> None:
+    """Carry a statement out on a server, and reply: at once, but for a commit that has to wait."""
+    server = session.server
     if handler := _TABLE.get(sql):
-        return handler(server, params, life)
-    if match := _ALTER.fullmatch(sql):
+        reply(handler(server, params, session.life))
+    elif waiting := _OF_SESSIONS.get(sql):
+        waiting(session, params, reply)
+    elif match := _ALTER.fullmatch(sql):
         server.data.settings[match[1]] = match[2].replace("''", "'")
-        return ()
-    server.world.rules.drifted(f"unknown statement: {sql}")
-    return QueryFailed("unknown to the simulation", SqlState("42601"))
+        reply(())
+    else:
+        server.world.rules.drifted(f"unknown statement: {sql}")
+        reply(QueryFailed("unknown to the simulation", SqlState("42601")))
 
 
 def keywords(conninfo: str) -> dict[str, str]:
@@ -225,6 +236,59 @@ def _checkpoint(server: "Server", _: Params, __: "Life") -> Rows:
     return ()
 
 
+def _sync_state(server: "Server", _: Params, __: "Life") -> Rows:
+    recovering = server.in_recovery
+    senders = [
+        {
+            "name": stream.below.server.name,
+            "priority": stream.priority,
+            "flushed": _text(stream.flushed) if stream.flushed else None,
+            "waits": "WalSenderMain" if stream.sent >= len(server.data.wal) else "WalSenderWaitForWAL",
+        }
+        for stream in server.senders.values()
+    ]
+    row = {
+        "recovering": _bool(recovering),
+        "names": server.settings.get(NAMES, ""),
+        "flushed": None if recovering else _text(server.data.end),
+        "checkpointer": server.sync.event,
+        "senders": json.dumps(senders) if senders else None,
+    }
+    return (row,)
+
+
+def _waits_for(server: "Server", params: Params, _: "Life") -> Rows:
+    return tuple({"wait_event": each.wait_event or None} for each in _backends(server, params[0]))
+
+
+def _end_session(server: "Server", params: Params, _: "Life") -> Rows:
+    """pg_terminate_backend: a commit that waits stays committed here, and is not acknowledged."""
+    for backend in _backends(server, params[0]):
+        server.backends.pop(backend)
+        backend.bye(TERMINATED)
+    return ({"pg_terminate_backend": "t"},)
+
+
+def _backends(server: "Server", pid: str | None) -> list["Backend"]:
+    return [each for each in server.backends if str(each.pid) == pid]
+
+
+def _own_pid(session: "SimSession", _: Params, reply: Callable[[Answer], None]) -> None:
+    reply(({"pid": str(session.pid)},))
+
+
+def _own_commit(session: "SimSession", _: Params, reply: Callable[[Answer], None]) -> None:
+    """A commit without a row, which waits as any other."""
+
+    def told(_: Record, how: Told | None) -> None:
+        session.wait_event = ""
+        if how is not None:
+            reply(({"pg_logical_emit_message": "0/0"},))
+
+    session.wait_event = "SyncRep"
+    session.server.commit(0, told)
+
+
 _DROP: Final = (
     "select pg_drop_replication_slot(slot_name) from pg_replication_slots "
     "where slot_name = $1 and not active and slot_type = 'physical'"
@@ -244,4 +308,12 @@ _TABLE: Final[dict[str, Callable[["Server", Params, "Life"], Rows | QueryFailed]
     "select pg_create_physical_replication_slot($1, true)": _create_slot,
     _DROP: _drop_slot,
     "checkpoint": _checkpoint,
+    synchrony.SYNC_STATE: _sync_state,
+    synchrony.WAITS_FOR: _waits_for,
+    synchrony.END_SESSION: _end_session,
 }
+_OF_SESSIONS: Final[dict[str, Callable[["SimSession", Params, Callable[[Answer], None]], None]]] = {
+    synchrony.OWN_PID: _own_pid,
+    synchrony.OWN_COMMIT: _own_commit,
+}
+"""What asks for the session itself, or may have to wait."""
