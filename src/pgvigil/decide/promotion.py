@@ -86,8 +86,12 @@ def strays_first(situation: Situation) -> tuple[Stage, ...]:
 
 
 def absent(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:
-    """Who cannot be pointed at the new primary now: to be done when they are back."""
-    here = {node.name for node in situation.standbys()}
+    """Who cannot be pointed at the new primary now: to be done when they are back.
+
+    A deposed node that answers as a standby is one of them: before it has streamed again nobody knows
+    whether it fits.
+    """
+    here = {node.name for node in situation.standbys() if node.name not in situation.record.deposed}
     return frozenset(situation.view.nodes) - here - {chosen, situation.record.primary}
 
 
