@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from pgvigil.act import engine, fence
+from pgvigil.act import synchrony as act_synchrony
+from pgvigil.act.bench import Bench, Confirmed
+from pgvigil.act.settings import set_running
 from pgvigil.controller.journal import Journal
-from pgvigil.decide import election, failover, promotion, repair
+from pgvigil.decide import election, failover, lossless, promotion, quorum, repair, switchover, synchrony
 from pgvigil.decide.situation import Situation
 from pgvigil.judge import engine as judge
 from pgvigil.judge import primary_lost
@@ -17,8 +20,9 @@ from pgvigil.judge.case import Case
 from pgvigil.model.diagnosis import Finding, Problem
 from pgvigil.model.record import ClusterRecord, Fenced, Phase
 from pgvigil.model.sighting import NodeView, Refusal, Standby
-from pgvigil.model.step import Act, Fence
+from pgvigil.model.step import Act, Fence, SetSync, Stage
 from pgvigil.model.units import Generation, Lsn
+from pgvigil.sim.synchrony import NAMES
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
@@ -125,4 +129,89 @@ FOUND_BY_SEEDS: tuple[Mutate, ...] = (
     rescue_nothing,
     leave_stale_primaries_alone,
     never_rejoin,
+)
+
+
+def compare_without_cutting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lossless, "severed", lambda _, __: True)
+
+
+def cut_one_too_few(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quorum, "cuts_needed", lambda in_force: len(in_force.standbys) - in_force.acks)
+
+
+def believe_the_setting(patch: pytest.MonkeyPatch) -> None:
+    async def only_set(confirmed: Confirmed[SetSync], bench: Bench) -> dict[str, str]:
+        step = confirmed.step
+        await set_running(bench, step.node, {NAMES: step.to.setting})
+        return {}
+
+    patch.setitem(engine.EFFECTS, SetSync, engine.Effect(act_synchrony.confirm_set_sync, only_set, 5.0))
+
+
+def forget_the_change_under_way(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lossless, "weaker", lambda one, _: one)
+
+
+def keep_the_promise_through_a_promotion(patch: pytest.MonkeyPatch) -> None:
+    synchronous = promotion.synchronous
+
+    def keeping(situation: Situation) -> ClusterRecord:
+        record = synchronous(situation)
+        return replace(record, sync=record.sync_next) if record.sync_next else record
+
+    patch.setattr(failover, "synchronous", keeping)
+    patch.setattr(switchover, "synchronous", keeping)
+
+
+def lower_before_it_is_on_record(patch: pytest.MonkeyPatch) -> None:
+    act = synchrony._act
+
+    def lowering(situation: Situation, changed: ClusterRecord, reason: str) -> Act:
+        before, to = situation.record.sync, changed.sync_next
+        done = act(situation, changed, reason)
+        return replace(done, record=None) if before and to and to.acks < before.acks else done
+
+    patch.setattr(synchrony, "_act", lowering)
+
+
+def take_writes_before_waiting(patch: pytest.MonkeyPatch) -> None:
+    stages = promotion.promotion_stages
+
+    def without(*args: Any, **more: Any) -> tuple[Stage, ...]:
+        made = (
+            tuple(step for step in stage.steps if not isinstance(step, SetSync))
+            for stage in stages(*args, **more)
+        )
+        return tuple(Stage(steps) for steps in made if steps)
+
+    patch.setattr(failover, "promotion_stages", without)
+    patch.setattr(switchover, "promotion_stages", without)
+
+
+def promote_any_that_is_cut(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lossless.Ground, "objection", lambda *_: "")
+    prefer_the_less_advanced(patch)
+
+
+def do_without_the_rescue(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(promotion, "rescue_demanded", lambda _: False)
+
+
+def degrade_without_asking(patch: pytest.MonkeyPatch) -> None:
+    """Fail over from a primary that acknowledged alone, as if something had been promised."""
+    patch.setattr(lossless, "ground", lambda _: lossless.Ground(Fenced.QUORUM))
+
+
+FOUND_WITH_QUORUM: tuple[Mutate, ...] = (
+    compare_without_cutting,
+    cut_one_too_few,
+    believe_the_setting,
+    forget_the_change_under_way,
+    keep_the_promise_through_a_promotion,
+    lower_before_it_is_on_record,
+    take_writes_before_waiting,
+    promote_any_that_is_cut,
+    do_without_the_rescue,
+    degrade_without_asking,
 )

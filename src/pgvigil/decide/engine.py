@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import failover, fencing, overdue, repair, switchover, synchrony
+from pgvigil.decide import failover, fencing, overdue, promotion, repair, switchover, synchrony
 from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
@@ -242,10 +242,12 @@ def _force_on(situation: Situation, command: Failover) -> Act | Refused:
     """An operator takes on a failover that has come to a halt, and accepts what may be lost."""
     record = situation.record
     late = overdue.is_overdue(situation)
+    waits = promotion.not_rescuable(situation, record.primary) and not situation.primary.primary
     if (
         situation.primary.answer is not None
         and record.phase is not Phase.FENCING
         and not overdue.may_pass_over(situation, command.to)
+        and not waits
     ):
         another = f"name another standby: pgvigil failover {record.cluster} --to NODE --force"
         hint = another if late else "wait until it is finished: pgvigil status --watch"

@@ -8,7 +8,14 @@ from typing import Final
 from pgvigil.decide import lossless, overdue
 from pgvigil.decide.election import Election, elect
 from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
-from pgvigil.decide.promotion import absent, promotion_stages, rescue_demanded, strays_first, synchronous
+from pgvigil.decide.promotion import (
+    absent,
+    not_rescuable,
+    promotion_stages,
+    stop_again,
+    strays_first,
+    synchronous,
+)
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.decide.synchrony import forgotten
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
@@ -20,7 +27,6 @@ from pgvigil.model.step import (
     Decision,
     Follow,
     Hold,
-    Rescue,
     Stage,
     StartPrimary,
     Step,
@@ -143,9 +149,9 @@ def promoting(situation: Situation) -> Decision:
         reason = f"{chosen.name} takes writes on timeline {chosen.primary.timeline}"
         return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
     if chosen.standby:
+        if missing := not_rescuable(situation, chosen.name):
+            return _fetch_first(situation, missing)
         stages = promotion_stages(situation, chosen.name, record.at_least)
-        if rescue_demanded(situation) and not any(isinstance(s, Rescue) for st in stages for s in st.steps):
-            return lossless.unproved(situation)
         if late := overdue.hold(situation):
             return late
         return Act("promote", f"promote {chosen.name}", None, (*strays_first(situation), *stages))
@@ -225,8 +231,19 @@ def settled(situation: Situation, **changes: object) -> ClusterRecord:
         "primary_lsn": Lsn(0),
         "began": None,
         "previous": None,
+        "rescue_from": frozenset(),
     }
     return record.moved(Phase.STABLE, **(rest | changes))
+
+
+def _fetch_first(situation: Situation, missing: tuple[NodeName, ...]) -> Decision:
+    """The promotion waits for WAL: whoever has it is stopped again, if it was started meanwhile."""
+    names, chosen, spec = ", ".join(missing), situation.record.primary, situation.spec
+    if steps := stop_again(situation, missing):
+        reason = f"stop {names} again: {chosen} needs its last WAL"
+        return Act("fetch_first", reason, None, (Stage(steps, must=False),))
+    hint = f"bring back {names}; or accept that commits may be lost: pgvigil failover {spec.name} --force"
+    return Hold("not_lossless", f"{chosen} may lack commits of {names}, whose WAL cannot be fetched", hint)
 
 
 def _promote(
@@ -239,13 +256,23 @@ def _promote(
         at_least=at,
         left=absent(situation, chosen),
         fenced=fenced,
+        rescue_from=_rescue_from(situation, fenced) - {chosen},
         since=situation.wall,
         origin=Origin.FAILOVER,
     )
     record = synchronous(replace(situation, record=record))
     ahead = replace(situation, record=record)
-    stages = (*strays_first(ahead), *promotion_stages(ahead, chosen, at))
+    stages: tuple[Stage, ...] = ()
+    if not not_rescuable(ahead, chosen):
+        stages = (*strays_first(ahead), *promotion_stages(ahead, chosen, at))
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
+
+
+def _rescue_from(situation: Situation, fenced: Fenced) -> frozenset[NodeName]:
+    """Whose WAL must be fetched, with those of earlier turns of the same change of primary."""
+    record = situation.record
+    by_rescue = lossless.demanded(situation) and fenced is Fenced.STOPPED
+    return record.rescue_from | ({record.primary} if by_rescue else frozenset())
 
 
 def _fences_and_cuts(situation: Situation, ground: lossless.Ground | None) -> tuple[Step, ...]:

@@ -6,9 +6,8 @@ from pgvigil.decide.election import known_end
 from pgvigil.decide.fencing import stray_fences
 from pgvigil.decide.situation import Situation, fed_by_standby, is_down
 from pgvigil.decide.synchrony import after_promotion
-from pgvigil.model.record import ALONE, ClusterRecord, Fenced, Origin
-from pgvigil.model.spec import Protection
-from pgvigil.model.step import Follow, Promote, Rescue, SetSync, Stage, Step
+from pgvigil.model.record import ALONE, ClusterRecord, Fenced
+from pgvigil.model.step import Fence, Follow, Promote, Rescue, SetSync, Stage, Step, StopMode
 from pgvigil.model.units import Lsn, NodeName, Timeline
 
 
@@ -45,9 +44,26 @@ def promotion_stages(
 
 def rescue_demanded(situation: Situation) -> bool:
     """Whether only the rescued WAL makes this promotion lose nothing (`quorum`, no proof by revocation)."""
-    record = situation.record
-    unproved = record.fenced is Fenced.STOPPED and record.origin is Origin.FAILOVER and not record.forced
-    return unproved and situation.spec.protection is Protection.QUORUM
+    return bool(situation.record.rescue_from) and not situation.record.forced
+
+
+def not_rescuable(situation: Situation, chosen: NodeName) -> tuple[NodeName, ...]:
+    """Whose WAL is needed for that, and cannot be fetched now: it runs again, or nobody knows."""
+    if not rescue_demanded(situation):
+        return ()
+    timeline, nodes = _ending(situation, chosen), situation.view.nodes
+    needed = sorted(situation.record.rescue_from)
+    return tuple(n for n in needed if n not in nodes or not _may_have_more(situation, n, timeline))
+
+
+def stop_again(situation: Situation, names: tuple[NodeName, ...]) -> tuple[Step, ...]:
+    """Somebody started those nodes, as standbys: their WAL can be fetched when they have stopped."""
+    generation = situation.record.generation
+    return tuple(
+        Fence(name, generation, StopMode.FAST)
+        for name in names
+        if (node := situation.view.nodes.get(name)) and node.host_answer and not is_down(node)
+    )
 
 
 def followers(situation: Situation, chosen: NodeName) -> frozenset[NodeName]:

@@ -126,6 +126,8 @@ class ClusterRecord:
     fenced: Fenced | None = None
     at_least: Lsn = Lsn(0)
     """Promoting: the position the candidate had when it was chosen; it may not have less."""
+    rescue_from: frozenset[NodeName] = frozenset()
+    """Promoting: nothing is lost only together with the WAL of these nodes (`quorum`)."""
     forced: bool = False
     """An operator accepted that this failover may lose data."""
     paused: bool = False

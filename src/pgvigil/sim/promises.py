@@ -10,9 +10,9 @@ A word that was on its way when the standbys were cut may arrive late: the newes
 
 from typing import TYPE_CHECKING
 
-from pgvigil.model.record import ClusterRecord
+from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.spec import Protection
-from pgvigil.sim.synchrony import Told
+from pgvigil.sim.synchrony import NAMES, Told
 from pgvigil.sim.wal import Record
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Promises:
         if self.void:
             return
         self._newest = server
+        to = record.sync_next
+        if record.phase is Phase.PROMOTING and to and server.data.settings.get(NAMES, "") != to.setting:
+            self._broken("I3", f"{server.name} takes writes and does not wait for {to}")
         lost = [(each, name) for each, name in self._kept if not server.data.has(each)]
         if lost:
             rows = ", ".join(f"{each.row} ({name})" for each, name in lost[:5])

@@ -182,7 +182,13 @@ class Receiving:
     def received(self, stream: Stream, batch: tuple[Record, ...]) -> None:
         """New WAL, written and flushed here."""
         data = self.server.data
-        if stream is not self.stream or batch[0].start != data.end:
+        if stream is not self.stream:
+            return
+        if batch[0].start > data.end:  # what came before was given up on the way: the connection is broken
+            self.end()
+            self.server.later(0.005, self._connect)
+            return
+        if batch[0].start != data.end:
             return
         data.wal.extend(batch)
         self.heard = self._told = self.server.world.loop.time()
