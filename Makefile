@@ -1,10 +1,13 @@
 # `make` alone prints this help. Everything works from a fresh clone with Python >= 3.11 and make.
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
-.PHONY: help setup majors demo test test-majors test-faults fix lint lint-style lint-format lint-types lint-imports lint-house \
+.PHONY: help setup majors demo test test-majors test-faults soak fix lint lint-style lint-format lint-types lint-imports lint-house \
 	 bench bench-failover lock clean
 BIN := .venv/bin
 ARGS ?=
+MINUTES ?= 30
+PROTECTION ?= quorum
+NODES ?= 3
 
 help:  ## Print this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +30,10 @@ test-majors: majors  ## Run the tests of failover, switchover and rebuilding on 
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
 	$(BIN)/pytest -m faults $(ARGS)
+
+soak: majors  ## Draw faults at random under writers: make soak MINUTES=30 SEED=7 PROTECTION=async NODES=3; needs root.
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --protection $(PROTECTION) \
+	  --nodes $(NODES) $(ARGS)
 
 lint: lint-style lint-format lint-types lint-imports lint-house  ## Check style, types, import contracts and house rules (make -k lint shows all faults).
 lint-style: setup

@@ -53,6 +53,16 @@ class Product:
         if self._process:
             end(self._process)
 
+    def kill(self) -> None:
+        """SIGKILL to it, wherever it is in its work; `start` begins another on the same state."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def is_dead(self) -> bool:
+        """Whether it was started and has ended."""
+        return self._process is not None and self._process.poll() is not None
+
     def status(self) -> dict[str, Any]:
         """What it says of the cluster now; empty while it cannot be asked. Raises LabError if it ended."""
         if self._process and self._process.poll() is not None:
@@ -63,10 +73,10 @@ class Product:
             return {}
         return said[0] if said else {}
 
-    def events(self) -> list[dict[str, Any]]:
-        """The newest 1000 events, oldest first. Raises LabError."""
+    def events(self, *, after: int = 0) -> list[dict[str, Any]]:
+        """The newest 1000 events with a number greater than `after`, oldest first. Raises LabError."""
         try:
-            return asyncio.run(self._operations.events(ClusterName(CLUSTER), limit=1000))
+            return asyncio.run(self._operations.events(ClusterName(CLUSTER), limit=1000, after=after))
         except PgvigilError as error:
             raise LabError(f"no events: {error}") from error
 

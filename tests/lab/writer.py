@@ -28,12 +28,13 @@ TABLE = "pgv_writes"
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """One acknowledged row: who acknowledged, its number, when it was begun and acknowledged."""
+    """One acknowledged row: by whom, its number, when it was begun and acknowledged, on which timeline."""
 
     node: str
     id: int
     begun: float
     acknowledged: float
+    timeline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,10 @@ class Writer:
         self._read()
         self._process = None
         self._file.unlink()
+
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def acks(self) -> tuple[Ack, ...]:

@@ -1,7 +1,7 @@
 """The writer's own process: numbered rows to whichever node accepts, each acknowledgement remembered.
 
 `python writer_main.py JSON` with {"nodes": {name: conninfo}, "run": int, "interval_s": float, …}.
-Lines on standard output: `["ack", node, id, begun, acknowledged]`, `["end", node, time, reason]`.
+Lines on standard output: `["ack", node, id, begun, acknowledged, timeline]`, `["end", node, time, reason]`.
 Ends when standard input ends. Imports nothing of ours.
 
 One thread, one kept connection per node, each served by a generator that yields what it waits for: a
@@ -24,6 +24,8 @@ from psycopg.errors import Error
 
 READ_ONLY = b"25006"
 CONNECT_S = 1.0
+RETURNING = "returning pg_walfile_name(pg_current_wal_insert_lsn())"
+"""Its first eight digits are the timeline on which the row was written."""
 
 
 @dataclass(slots=True)
@@ -116,18 +118,22 @@ def _write(node: str, connection: pq.abc.PGconn, board: Board) -> Visit:
             number = next(board.numbers)
             warnings.clear()
             begun = time.monotonic()
-            sql = f"insert into {board.table} (run, id, node) values ({board.run}, {number}, '{node}')"
-            result = yield from _query(connection, sql.encode(), board.answer_s)
+            sql = f"insert into {board.table} (run, id, node) values ({board.run}, {number}, '{node}') "
+            result = yield from _query(connection, (sql + RETURNING).encode(), board.answer_s)
             acknowledged = time.monotonic()
             # A warning says that the wait for standbys was cancelled: committed, not acknowledged.
-            if result.status == pq.ExecStatus.COMMAND_OK and not warnings:
+            if result.status == pq.ExecStatus.TUPLES_OK and not warnings:
                 board.last_ack, board.broken = acknowledged, False
-                board.tell("ack", node, number, begun, acknowledged)
+                board.tell("ack", node, number, begun, acknowledged, _timeline(result))
             elif result.error_field(pq.DiagnosticField.SQLSTATE) == READ_ONLY:
                 writing = False
             yield Wait(until=begun + board.interval_s)
     finally:
         board.broken = board.broken or writing
+
+
+def _timeline(result: pq.abc.PGresult) -> int:
+    return int((result.get_value(0, 0) or b"0")[:8], 16)
 
 
 def _query(connection: pq.abc.PGconn, sql: bytes, answer_s: float) -> Generator[Wait, bool, pq.abc.PGresult]:
