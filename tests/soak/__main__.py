@@ -84,12 +84,13 @@ def judge(scene: Scene, kind: Kind, trial: Trial, began: float, struck: tuple[La
 def soak(wanted: argparse.Namespace, dice: random.Random, trials: list[Trial]) -> None:
     """Fault after fault on one cluster until the time is over; on a new one after a violation."""
     kinds = [kind for kind in KINDS if any(word in kind.name for word in wanted.only)]
-    until = time.monotonic() + wanted.minutes * 60
+    until = float("inf")
     settings = Settings(wanted.protection, wanted.nodes, wanted.acks)
     while time.monotonic() < until:
         with Lab(wanted.bin_dir) as lab:
             scene = Scene(lab, settings, dice)
             with scene.running():
+                until = min(until, time.monotonic() + wanted.minutes * 60)
                 for trial in rounds(scene, kinds, until):
                     trials.append(trial)
                     print(f"{datetime.now(UTC):%H:%M:%S} #{len(trials)} {trial}", file=sys.stderr, flush=True)
