@@ -228,7 +228,7 @@ class Stage(ABC):
     async def start(self, node: str) -> None:
         """As `act.service` does it; on return it lets us in."""
         place = self.place(node)
-        await service.wait_for_pid(place, await place.look())
+        await service.free_pid(place, await place.look())
         output = await place.run(service._start_line(place), within_s=60.0)
         assert not output.status, output.complaint
         await self.until(node, lambda seen: seen.answer is not None)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from pgvigil.demo.processes import processes_in
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
+from pgvigil.model.command import Rejoin
+from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 
 pytestmark = pytest.mark.postgres
@@ -130,3 +133,26 @@ def test_without_a_shell_a_crash_needs_a_standby_as_witness(servers: Servers, tr
         guard.await_primary(other_than="pg1")
         (event,) = [e for e in guard.events() if e["kind"] == "primary_crashed"]
         assert any("lost its upstream" in text for text in event["evidence"])
+
+
+def test_a_pid_file_that_names_a_stranger_harms_neither_the_stranger_nor_the_return(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    """After a reboot the old postmaster's number may be another process's: it is left alone."""
+    pg1 = trio_of_servers[0]
+    spec = cluster_spec(servers, trio_of_servers)
+    with guarding(replace(spec, failover=replace(spec.failover, auto_rejoin=False))) as guard:
+        guard.await_health()
+        pg1.kill_all()
+        guard.await_primary(other_than="pg1")
+        stranger = pg1.account.spawn("sleep", "300", home=pg1.home, log=pg1.home / "stranger.log")
+        try:
+            lines = (pg1.data_dir / "postmaster.pid").read_text().splitlines()
+            (pg1.data_dir / "postmaster.pid").write_text("\n".join([str(stranger.pid), *lines[1:], ""]))
+            assert guard.order(Rejoin(NodeName("pg1"))).result == "done"
+            assert stranger.poll() is None, "a process that has nothing to do with PostgreSQL was ended"
+        finally:
+            stranger.kill()
+            stranger.wait()
+        (rebuilt,) = [event for event in guard.events() if event["kind"] == "rebuild"]
+        assert rebuilt["data"]["method"] == "start"

@@ -28,7 +28,7 @@ from pgvigil.model.sighting import HostAnswer, Postmaster
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import Rebuild, RebuildMethod, StopMode
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import QueryFailed
+from pgvigil.ports.contract import QueryFailed, ShellLost, ShellRefused
 from pgvigil.ports.host import MARKER, program, quoted
 
 Facts = dict[str, str | int | float | None]
@@ -88,11 +88,12 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> Facts:
     await _stop(bench, step.node)
     site = await open_site(step, bench, source)
     try:
-        method, copied, old = await _bring_back(site)
+        method, copied, old, tried = await _bring_back(site)
     except StepFailed:
         await _run_again(site, ran)
         raise
     facts: Facts = {"method": method.value, "bytes": copied, "seconds": round(bench.clock.now() - begun, 3)}
+    facts["tried"] = "; ".join(tried)
     facts["kept"] = await _tidy(site, old)
     await _drop_foreign_slots(site)
     return facts
@@ -103,24 +104,37 @@ Attempt = Callable[[Site, bool], Awaitable[tuple[int, tuple[str, ...]]]]
 merely starting the node was tried a moment ago and did not help."""
 
 
-async def _bring_back(site: Site) -> tuple[RebuildMethod, int, tuple[str, ...]]:
+async def _bring_back(site: Site) -> tuple[RebuildMethod, int, tuple[str, ...], list[str]]:
+    """The method that worked, what it returned, and why the milder ones did not work."""
     host, asked = await site.place.look(), site.step.method
     _same_system(site, host)
     methods = await _methods(site, host) if asked is RebuildMethod.AUTO else (asked,)
     if methods[0] is not RebuildMethod.CLONE and (why := _unusable(site, host)):
         raise StartFailed(f"{site.node} cannot be brought back as it is: {why}", hint=site.clone_hint)
-    started = False
+    started, tried = False, list[str]()
     for method in methods[:-1]:
         try:
-            return method, *await _ATTEMPTS[method](site, started)
+            return method, *await _ATTEMPTS[method](site, started), tried
         except WorldChanged:
             raise
         except StepFailed as failed:
-            site.report(f"{method} did not help: {failed}")
+            if _host_was_lost(failed):
+                raise
+            tried.append(f"{method} did not help: {failed}")
+            site.report(tried[-1])
         started = started or method is RebuildMethod.START
         await confirm_rebuild(site.step, site.bench)
         await _stop(site.bench, site.step.node)
-    return methods[-1], *await _ATTEMPTS[methods[-1]](site, started)
+    return methods[-1], *await _ATTEMPTS[methods[-1]](site, started), tried
+
+
+def _host_was_lost(failed: BaseException | None) -> bool:
+    """Whether the host did not answer: that says nothing against the method, which is tried again later."""
+    while failed is not None:
+        if isinstance(failed, ShellLost | ShellRefused):
+            return True
+        failed = failed.__cause__
+    return False
 
 
 async def _methods(site: Site, host: HostAnswer) -> tuple[RebuildMethod, ...]:

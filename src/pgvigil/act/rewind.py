@@ -120,7 +120,7 @@ async def _recover(site: Site) -> None:
         raise RewindFailed(f"{site.node} has no readable control file", hint=site.clone_hint)
     if not host.control.shut_down:
         site.report("finishing crash recovery before the rewind")
-        await service.wait_for_pid(place, host)
+        await service.free_pid(place, host)
         data = quoted(place.data_dir)
         config = f" -c config_file={quoted(place.config_file)}" if place.config_outside else ""
         single = f"{program(place.bin_dir, 'postgres')} --single -D {data} -c wal_recycle=off{config}"

@@ -47,13 +47,12 @@ async def stop(place: Place, mode: StopMode, *, kill_after_s: float | None = Non
 async def start(bench: Bench, name: NodeName) -> None:
     """Start the server and return when it lets us in, as primary or standby. Idempotent.
 
-    A killed postmaster that its host has not reaped yet keeps its pid: wait until it is gone, and never
-    delete the pid file of a living process (SAFETY §5). Raises StepFailed with the end of its log.
+    The pid file of a living server is never deleted (SAFETY §5). Raises StepFailed with the end of its log.
     """
     place = bench.place(name)
     host = await place.look()
     if host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED):
-        await wait_for_pid(place, host)
+        await free_pid(place, host)
         output = await place.run(_start_line(place), within_s=START_S)
         if output.status:
             raise StepFailed(f"{name} could not be started", detail=output.complaint, hint=_log_hint(place))
@@ -82,17 +81,30 @@ async def _let_in(bench: Bench, name: NodeName) -> None:
     raise StepFailed(f"{name} does not come up", detail=last, hint=_log_hint(bench.place(name)))
 
 
-async def wait_for_pid(place: Place, host: HostAnswer) -> None:
-    """Until the dead postmaster's pid is free: PostgreSQL refuses to start while a zombie has it."""
+async def free_pid(place: Place, host: HostAnswer) -> None:
+    """See to it that the dead postmaster's pid file hinders nobody, and misleads nobody.
+
+    A killed postmaster that its host has not reaped yet keeps its pid, and PostgreSQL refuses to start: wait
+    until it is gone. After a reboot the number may be another process's: PostgreSQL would refuse to start
+    for it, and `pg_ctl restart` would signal it. That file is removed, unless it names another by now.
+    """
+    if host.pid is None or host.postmaster is not Postmaster.CRASHED or host.strays:
+        return
     for _ in range(200):
-        if host.pid is None:
-            return
-        output = await place.ask(f"kill -0 {host.pid} 2>/dev/null", within_s=2.0)
-        if output.status:
-            return
-        if not (await place.ask(f'[ "/proc/{host.pid}/cwd" -ef / ]', within_s=2.0)).status:
+        output = await place.ask(_whose_pid(place, host.pid), within_s=2.0)
+        if output.text.strip() != "zombie":
             return
         await asyncio.sleep(0.05)
+
+
+def _whose_pid(place: Place, pid: int) -> str:
+    """Says `zombie`, or nothing; removes a pid file that names a living process which is no server of it."""
+    return (
+        f"D={quoted(place.data_dir)}; p={pid}; s=; kill -0 $p 2>/dev/null || return 0; "
+        '{ read -r l < "/proc/$p/stat"; } 2>/dev/null && l=${l##*) } && s=${l%% *}; '
+        'case $s in Z|X) echo zombie; return 0 ;; esac; [ "/proc/$p/cwd" -ef "$D" ] && return 0; '
+        '{ read -r q < "$D/postmaster.pid"; } 2>/dev/null && [ "$q" = "$p" ] && rm -f "$D/postmaster.pid"; :'
+    )
 
 
 def _gone(host: HostAnswer) -> bool:

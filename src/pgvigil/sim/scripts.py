@@ -123,12 +123,6 @@ def _kill_all(job: Job, _: "re.Match[str]", reply: Reply) -> None:
     reply(DONE)
 
 
-def _pid_lives(job: Job, match: "re.Match[str]", reply: Reply) -> None:
-    server = job.server
-    alive = server.state != "down" and server.data.pid == int(match[1])
-    reply(Output(0 if alive else 1))
-
-
 def _unit_stop(job: Job, _: "re.Match[str]", reply: Reply) -> None:
     server = job.server
     server.supervised = False
@@ -227,8 +221,7 @@ _TABLE: Final[tuple[tuple["re.Pattern[str]", Callable[[Job, "re.Match[str]", Rep
     (re.compile(r"^rm -f '[^']+'/standby\.signal$"), _clear_signal),
     (re.compile(r"^kill -(INT|QUIT) (\d+)$"), _kill_signal),
     (re.compile(r"^D='[^']+'; \{ read -r p < \"\$D/postmaster\.pid\"; \} .*kill -KILL"), _kill_all),
-    (re.compile(r"^kill -0 (\d+) 2>/dev/null$"), _pid_lives),
-    (re.compile(r'^\[ "/proc/(\d+)/cwd" -ef / \]$'), _pid_lives),
+    (re.compile(r"^D='[^']+'; p=\d+; s=; kill -0 \$p "), lambda _, __, reply: reply(DONE)),
     (re.compile(r"^\{ systemctl stop '[^']+'; \} >/dev/null 2>&1 &$"), _unit_stop),
     (re.compile(r"^systemctl start '[^']+'$"), _unit_start),
     (re.compile(r"^if \[ -f '[^']+'/postmaster\.opts \]; then .*pg_ctl' restart"), _start),
