@@ -52,10 +52,15 @@ def primary_lost(case: Case) -> Finding | None:
 
 
 def _counted_from(case: Case, since: Instant, silence: Silence) -> float:
-    """From when on nobody answered: neither the server nor, where not even TCP connects, its host."""
+    """From when on nobody got through: neither we to the server, or by TCP to its host, nor anybody else.
+
+    One failure of somebody who has just got through may be a slow moment of his.
+    """
     touch = case.primary.touch
-    touched = touch.reached_at if touch and silence is not Silence.MUTE else None
-    return max(since, case.view.sound_since, since if touched is None else touched)
+    reached = [word.reached_at for word in case.primary.witnesses if word.reached_at is not None]
+    if touch and touch.reached_at is not None and silence is not Silence.MUTE:
+        reached.append(touch.reached_at)
+    return max(since, case.view.sound_since, *reached)
 
 
 def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeName]]:

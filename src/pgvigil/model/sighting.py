@@ -274,6 +274,8 @@ class Witness:
     """Whether it got through to another node that answers us, in the same round; None: not tried."""
     before: Reach | None = None
     """What it found when the node last answered us; None: it was not asked then."""
+    reached_at: Instant | None = None
+    """When it last got through in this silence; None: never yet."""
 
     @property
     def counts(self) -> bool:

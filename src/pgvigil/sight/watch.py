@@ -31,6 +31,8 @@ from pgvigil.sight.sql import SqlWatch
 from pgvigil.sight.witness import WitnessHost
 
 WITNESS_EVERY_S = 0.3
+WITNESS_HOST_S = 1.0
+"""How long a witness host waits for an answer, each time: its failure may be all there is."""
 TOUCH_EVERY_S = 0.1
 TOUCH_S = 0.25
 """A TCP connect that takes longer than this, over a network that is fine again, is none. It is not given
@@ -60,7 +62,7 @@ class ClusterWatch:
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._witness_hosts = [
-            WitnessHost(name, shell, clock, self._witness_wait_s) for name, shell in (witnesses or {}).items()
+            WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
         self.news = asyncio.Event()
         self.suspect: NodeName | None = None
@@ -244,8 +246,15 @@ class ClusterWatch:
             output.status
         )
         if reach is not None:
-            self._witnesses.setdefault(name, {})[vantage] = Witness(vantage, begun, reach)
+            self._note_word(name, Witness(vantage, begun, reach))
             self.news.set()
+
+    def _note_word(self, name: NodeName, word: Witness) -> None:
+        """The newest word of a vantage point, and when it last got through."""
+        words = self._witnesses.setdefault(name, {})
+        before = words.get(word.vantage)
+        reached_at = word.at if word.reach.through else before.reached_at if before else None
+        words[word.vantage] = replace(word, reached_at=reached_at)
 
     @property
     def _witness_wait_s(self) -> float:
@@ -263,7 +272,7 @@ class ClusterWatch:
             if name is not None and isinstance(self._sql[name].look, NoAnswer):
                 word = await host.testify(self._spec.node(name), self._answering())
                 if word is not None and isinstance(self._sql[name].look, NoAnswer):
-                    self._witnesses.setdefault(name, {})[host.name] = word
+                    self._note_word(name, word)
                 self.news.set()
             await asyncio.sleep(WITNESS_EVERY_S)
 

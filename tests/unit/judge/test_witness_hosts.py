@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pgvigil.model.sighting import Reach, Witness, WitnessLook
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import Instant, NodeName
 from tests.builders import (
     NOW,
     Cluster,
@@ -140,3 +140,13 @@ def test_a_server_that_answers_a_witness_need_not_serve() -> None:
     stopping = stopped(without_shells(TWO))
     assert explained(word(stopping, Reach.ANSWERS)) == "primary_restarting waiting"
     assert explained(word(stopping, Reach.ACCEPTS)) == "primary_unseen waiting"
+
+
+@pytest.mark.parametrize(("ago_s", "explanation"), [(2.9, "primary_lost waiting"), (3.0, LOST)])
+def test_whoever_has_just_got_through_must_fail_as_long_as_any_silence_lasts(
+    ago_s: float, explanation: str
+) -> None:
+    failed = Witness("w1", NOW, Reach.NO_REPLY, True, Reach.ANSWERS, Instant(NOW - ago_s))
+    cluster = witnessed(lost(C, for_s=60), "pg1", Reach.NO_REPLY, ["pg2"])
+    words = (*cluster.view.node(NodeName("pg1")).witnesses, failed)
+    assert explained(seen(cluster, "pg1", witnesses=words)) == explanation
