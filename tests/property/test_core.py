@@ -6,8 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pgvigil.decide import lossless
 from pgvigil.decide.engine import decide, order
 from pgvigil.decide.failover import VERDICTS
+from pgvigil.decide.quorum import weaker
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Command, Refused
 from pgvigil.model.diagnosis import Problem, Urgency
@@ -23,6 +25,7 @@ from pgvigil.model.sighting import (
     Witness,
     WitnessLook,
 )
+from pgvigil.model.spec import Protection
 from pgvigil.model.step import (
     Act,
     Cut,
@@ -358,3 +361,39 @@ def test_a_witness_host_delays_nothing_that_was_proved_and_none_who_gets_through
         assert verdict(more) >= verdict(cluster)
     if verdict(cluster) < 2 <= verdict(more):
         assert any(word.counts and not word.reach.through for word in words)
+
+
+@MANY
+@given(anything, commands)
+def test_with_quorum_nobody_is_promoted_in_a_failover_without_proof(
+    cluster: Cluster, command: Command
+) -> None:
+    """Unless an operator accepted the risk; a promotion by hand is the operator's own word too."""
+    if cluster.spec.protection is not Protection.QUORUM:
+        return
+    before = cluster.record
+    for act in acts_of(cluster, command):
+        record = after(cluster, act)
+        begun = before.phase is Phase.FENCING and record.phase is Phase.PROMOTING
+        if not begun or record.forced or before.forced:
+            continue
+        found = lossless.ground(situation(cluster))
+        resumed = record.primary == before.primary and before.at_least
+        assert found or resumed
+        if found and not resumed:
+            assert not found.objection(situation(cluster), cluster.view.node(record.primary))
+
+
+@MANY
+@given(anything)
+def test_whoever_acknowledged_is_on_record_until_all_of_them_are_covered(cluster: Cluster) -> None:
+    """A change of who commits wait for never forgets a set that may still be in force."""
+    act = decide(situation(cluster)).decision
+    before = cluster.record
+    record = act.record if isinstance(act, Act) and act.record else before
+    if before.sync is None or record.sync is None or record.generation != before.generation:
+        return
+    old, new = weaker(before.sync, before.sync_next), weaker(record.sync, record.sync_next)
+    if new.acks and record.primary == before.primary:
+        assert old.acks >= new.acks
+        assert old.standbys <= new.standbys

@@ -18,7 +18,7 @@ from pgvigil.model.command import (
     Resume,
     Switchover,
 )
-from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
+from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase, SyncSet
 from pgvigil.model.sighting import (
     Answer,
     ClusterView,
@@ -46,7 +46,7 @@ from pgvigil.model.sighting import (
     Unseen,
     Witness,
 )
-from pgvigil.model.spec import AfterCrash, ClusterSpec, Tag, WhenUnreachable
+from pgvigil.model.spec import AfterCrash, ClusterSpec, Protection, Tag, WhenUnreachable
 from pgvigil.model.step import RebuildMethod
 from pgvigil.model.units import Generation, Instant, Lsn, NodeName, SqlState, SystemId, Timeline
 from tests.builders import (
@@ -209,6 +209,13 @@ views = st.builds(
     late_s=st.sampled_from([0.0, 0.0, 0.7]),
 )
 
+sync_sets: st.SearchStrategy[SyncSet | None] = st.none() | some_names.flatmap(
+    lambda chosen: st.builds(
+        SyncSet, acks=st.integers(min(1, len(chosen)), len(chosen)), standbys=st.just(chosen)
+    )
+)
+"""Who is on record as acknowledging; nobody at all among them."""
+
 records = st.builds(
     ClusterRecord,
     cluster=st.just(a_cluster().spec.name),
@@ -228,6 +235,8 @@ records = st.builds(
     paused_until=st.none() | st.sampled_from([WALL - timedelta(1), WALL + timedelta(1)]),
     failovers=st.sampled_from([(), (WALL,) * 3]),
     primary_lsn=lsns,
+    sync=sync_sets,
+    sync_next=sync_sets,
 )
 
 
@@ -250,7 +259,9 @@ def specs(draw: st.DrawFn) -> ClusterSpec:
         max_per=draw(st.sampled_from([cluster.spec.failover.max_per, None])),
     )
     fencing = replace(cluster.spec.fencing, unreachable=draw(st.sampled_from(WhenUnreachable)))
-    return changed_spec(cluster, failover=policy, fencing=fencing).spec
+    protection = draw(st.sampled_from(Protection))
+    wished = changed_spec(cluster, failover=policy, fencing=fencing, protection=protection)
+    return changed_spec(wished, sync_required=draw(st.sampled_from([1, 2])), degrade=draw(st.booleans())).spec
 
 
 worlds = st.builds(Cluster, spec=specs(), record=records, view=views)
@@ -288,6 +299,9 @@ def troubled(draw: st.DrawFn) -> Cluster:
     cluster = changed_record(
         cluster, phase=phase, since=since, primary=primary, candidate=candidate, forced=forced
     )
+    if draw(st.booleans()):
+        cluster = changed_spec(cluster, protection=Protection.QUORUM)
+        cluster = changed_record(cluster, sync=draw(sync_sets), sync_next=draw(sync_sets))
     for name in draw(st.sets(st.sampled_from(NAMES[:3]), max_size=2)):
         view = draw(node_views(name))
         part = draw(st.sampled_from(["sql", "host", "witnesses", "receiver_lost_at"]))
