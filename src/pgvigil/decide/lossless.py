@@ -77,6 +77,10 @@ def unproved(situation: Situation) -> Hold:
         reason = f"{primary} acknowledged commits without any standby, and its WAL cannot be fetched"
         evidence: tuple[str, ...] = ()
         missing = str(primary)
+    elif not in_force.can_acknowledge:
+        reason = "commits were waiting, and it is not known who has those that were acknowledged before"
+        evidence = ()
+        missing = str(primary)
     else:
         needed, here = cuts_needed(in_force), _present(situation, in_force)
         reason = (

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from pgvigil.decide.election import known_end
 from pgvigil.decide.fencing import stray_fences
-from pgvigil.decide.situation import Situation, fed_by_standby, is_down
+from pgvigil.decide.situation import Situation, fed_by_standby, is_cut, is_down, points_at
 from pgvigil.decide.synchrony import after_promotion
-from pgvigil.model.record import ALONE, ClusterRecord, Fenced
+from pgvigil.model.record import ALONE, ClusterRecord, Fenced, Origin
 from pgvigil.model.step import Fence, Follow, Promote, Rescue, SetSync, Stage, Step, StopMode
 from pgvigil.model.units import Lsn, NodeName, Timeline
 
@@ -16,8 +16,9 @@ def promotion_stages(
 ) -> tuple[Stage, ...]:
     """Rescue what the old primary could not send, promote, point the others at the new primary.
 
-    Beside a rescue the others are pointed at the candidate before it is promoted, which costs no time:
-    they stream from it and follow to its new timeline in the same breath. `complete`: the candidate has
+    The others are pointed at the candidate before it is promoted, which costs no time: they stream from it
+    and follow to its new timeline in the same breath. Not where WAL is carried to it: a standby that
+    streamed up to where that begins may get stuck there (PostgreSQL 15). `complete`: the candidate has
     everything already (switchover); then writes do not wait for the others, unless commits wait for them
     (`quorum`). A standby of a standby stays where it is. A candidate that was only chosen for the rescue's
     sake (further behind than `max_lag`, or `quorum` without proof) is not promoted without it, unless an
@@ -34,7 +35,7 @@ def promotion_stages(
     must = rescue_demanded(situation) or (
         _lacking(situation, timeline, at_least) and not record.forced and bool(rescues)
     )
-    late = must or (complete and not (record.sync_next and record.sync_next.acks))
+    late = bool(rescues) or must or (complete and not (record.sync_next and record.sync_next.acks))
     first = tuple(rescues) if late else (*rescues, *follows)
     last = follows if late else ()
     sync = (SetSync(chosen, record.generation, record.sync_next),) if record.sync_next else ()
@@ -84,8 +85,22 @@ def synchronous(situation: Situation) -> ClusterRecord:
     there, and the standbys to have all that was acknowledged before.
     """
     record = situation.record
-    to = after_promotion(situation.spec, record.primary, followers(situation, record.primary))
+    sure = frozenset(n for n in followers(situation, record.primary) if _not_ahead(situation, n))
+    to = after_promotion(situation.spec, record.primary, sure)
     return record if to is None else replace(record, sync=ALONE, sync_next=to)
+
+
+def _not_ahead(situation: Situation, name: NodeName) -> bool:
+    """Whether a standby has no more than the candidate, and gets no more from elsewhere.
+
+    In a switchover nobody can have more than the stopped primary sent, and the candidate has all of that.
+    """
+    node, record = situation.view.node(name), situation.record
+    role = node.standby
+    if role is None or role.received is None or role.furthest > record.at_least:
+        return False
+    fed_by_it = points_at(role.conninfo, situation.spec.node(record.primary))
+    return record.origin is Origin.SWITCHOVER or is_cut(node) or fed_by_it
 
 
 def _lacking(situation: Situation, timeline: Timeline, at_least: Lsn) -> bool:

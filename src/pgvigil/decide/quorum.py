@@ -17,15 +17,14 @@ def cuts_needed(in_force: SyncSet) -> int:
 
     Raises ValueError for a set that nobody waits for: no number of cuts proves anything about it.
     """
-    if not 1 <= in_force.acks <= len(in_force.standbys):
+    if not in_force.can_acknowledge:
         raise ValueError(f"nothing is promised by {in_force}")
     return len(in_force.standbys) - in_force.acks + 1
 
 
 def revoked(in_force: SyncSet, cut: AbstractSet[NodeName]) -> bool:
     """Whether a primary under that set can acknowledge nothing more, and the cut ones have all it did."""
-    promises = 1 <= in_force.acks <= len(in_force.standbys)
-    return promises and len(in_force.standbys & cut) >= cuts_needed(in_force)
+    return in_force.can_acknowledge and len(in_force.standbys & cut) >= cuts_needed(in_force)
 
 
 def weaker(one: SyncSet, other: SyncSet | None) -> SyncSet:

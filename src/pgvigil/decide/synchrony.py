@@ -33,7 +33,11 @@ def upkeep(situation: Situation) -> Decision | None:
 
 
 def after_promotion(spec: ClusterSpec, chosen: NodeName, followers: frozenset[NodeName]) -> SyncSet | None:
-    """Who the next primary waits for from its first commit on; None: not managed."""
+    """Who the next primary waits for from its first commit on; None: not managed.
+
+    `followers`: those that are sure not to be ahead of it. One that is would claim to have flushed what it
+    never got (PostgreSQL 17 and 18: internals/conformance.md).
+    """
     if spec.protection is not Protection.QUORUM:
         return None
     return _sized(spec, chosen, followers & _able(spec, chosen))
@@ -97,8 +101,8 @@ def _is_ours(situation: Situation) -> bool:
     record, role = situation.record, situation.primary.primary
     assert record.sync is not None
     assert role is not None
-    if record.sync_next is None:
-        return role.sync_names == record.sync.setting
+    if record.sync_next is None or role.sync_names in (record.sync.setting, record.sync_next.setting):
+        return record.sync_next is not None or role.sync_names == record.sync.setting
     both = weaker(record.sync, record.sync_next)
     named = frozenset(NodeName(name) for name in re.findall(r'"([^"]+)"', role.sync_names))
     known = any(
@@ -169,7 +173,7 @@ def _waiting(situation: Situation) -> Hold | None:
     here = _here(situation, asked)
     if len(here) >= asked.acks:
         return None
-    away = ", ".join(sorted(asked.standbys - here))
+    away = ", ".join(sorted(_able(situation.spec, situation.record.primary) - here))
     reason = f"commits wait: {len(here)} of {asked.acks} standbys that acknowledge are there"
     hint = f"bring back {away}, or set degrade: true and reload pgvigil"
     return Hold("commits_wait", reason, hint, evidence=(f"waited for: {asked}", f"away: {away}"))
@@ -187,15 +191,12 @@ def _wanted(situation: Situation, present: SyncSet) -> SyncSet:
     come = {name for name in able - present.standbys if _has_come(situation, name)}
     there = frozenset(stay | come)
     if not spec.degrade and len(there) < spec.sync_required:
-        kept = present.standbys & able
-        there = kept if len(kept) >= spec.sync_required else able
+        there = present.standbys & able | there
     return _sized(spec, primary, there)
 
 
 def _sized(spec: ClusterSpec, primary: NodeName, there: frozenset[NodeName]) -> SyncSet:
-    if len(there) < spec.sync_required and not spec.degrade:
-        return SyncSet(spec.sync_required, _able(spec, primary))
-    acks = min(spec.sync_required, len(there))
+    acks = min(spec.sync_required, len(there)) if spec.degrade else spec.sync_required
     return SyncSet(acks, there) if acks else ALONE
 
 
@@ -211,9 +212,16 @@ def _sender(situation: Situation, name: NodeName) -> Sender | None:
 
 
 def _has_come(situation: Situation, name: NodeName) -> bool:
-    """Whether a standby has caught up and streams; we must be able to cut it, so it must answer us."""
-    node = situation.view.nodes.get(name)
-    return bool(node and node.standby and situation.is_ours(node) and _sender(situation, name))
+    """Whether a standby has caught up and streams; we must be able to cut it, so it must answer us.
+
+    One that claims to have more than it was sent is ahead of the primary, on a timeline that ended: it
+    would acknowledge what it never got. Claims only grow by what is really flushed, so one that was within
+    what the primary had once claims nothing wrong of what the primary writes from then on.
+    """
+    node, sender = situation.view.nodes.get(name), _sender(situation, name)
+    if node is None or node.standby is None or sender is None or not situation.is_ours(node):
+        return False
+    return sender.flushed is not None and sender.sent is not None and sender.flushed <= sender.sent
 
 
 def _has_left(situation: Situation, name: NodeName) -> bool:

@@ -73,23 +73,33 @@ class Paths:
     config_file: str = ""
 
 
+NOBODY: Final = NodeName("nobody yet")
+"""Stands in `synchronous_standby_names` where commits wait and nobody may acknowledge: no name of a node."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyncSet:
     """`ANY acks (standbys)`: a commit is acknowledged when that many of them have flushed it.
 
-    `acks` 0: the primary acknowledges alone.
+    `acks` 0: the primary acknowledges alone. More than there are standbys: commits wait.
     """
 
     acks: int
     standbys: frozenset[NodeName]
 
     def __str__(self) -> str:
-        return f"any {self.acks} of {', '.join(sorted(self.standbys))}" if self.acks else "nobody"
+        names = ", ".join(sorted(self.standbys)) or "none"
+        return f"any {self.acks} of {names}" if self.acks else "nobody"
+
+    @property
+    def can_acknowledge(self) -> bool:
+        """Whether commits wait for standbys, and there are enough of them."""
+        return 1 <= self.acks <= len(self.standbys)
 
     @property
     def setting(self) -> str:
         """The value of `synchronous_standby_names` (manual: 20.6.2); empty if nobody is waited for."""
-        quoted = ", ".join(f'"{name}"' for name in sorted(self.standbys))
+        quoted = ", ".join(f'"{name}"' for name in sorted(self.standbys) or [NOBODY])
         return f"ANY {self.acks} ({quoted})" if self.acks else ""
 
 
