@@ -219,17 +219,54 @@ class Nemesis:
         await self._cut(_between(places[:size], places[size:]), 60.0)
 
     async def hold_a_standby_back(self) -> None:
-        """One standby hears less than the others, and the primary is lost."""
+        """One server hears nothing from the others, and one or two primaries are lost meanwhile."""
         first, held = self._primary(), self._any()
-        ways = _between([first.host.name], [held.host.name])
+        others = [server.host.name for server in self._world.servers.values() if server is not held]
+        ways = _between([held.host.name], others)
         self._world.network.cut(ways)
         self._cuts.append(ways)
         await self._pause(6.0)
         self._rng.choice((first.kill, first.host.power_off, lambda: None))()
+        await asyncio.sleep(self._rng.choice((0.5, 5.0, 10.0)) * self._rng.random())
+        if self._rng.random() < 0.5:
+            self._rng.choice((self._primary().kill, self._primary().host.power_off))()
         await self._pause(20.0)
         if not self.healing:
             self._cuts.remove(ways)
             self._world.network.heal(ways)
+
+    async def isolate_the_primary_with_some(self) -> None:
+        """The primary, its clients and some of its standbys on one side; the controller and the rest here."""
+        first = self._primary()
+        rest = [server.host.name for server in self._world.servers.values() if server is not first]
+        there = self._rng.sample(rest, self._rng.randint(0, len(rest) - 1))
+        there.append(first.host.name)
+        await self._cut(_between(there, [p for p in self._places() if p not in there]), 60.0)
+
+    async def lose_the_primary_as_the_set_changes(self) -> None:
+        """A standby goes and comes back, and the primary is lost while that is being taken note of."""
+        world, first = self._world, self._primary()
+        others = [server for server in world.servers.values() if server is not first]
+        gone = self._rng.choice(others)
+        gone.kill()
+        if self._rng.random() < 0.7:
+            await asyncio.sleep(self._rng.uniform(0.5, 6.0))
+            if gone.host.alive:
+                gone.start()
+        before, until = world.rules.record, world.loop.time() + 20.0
+        while world.rules.record is before and world.loop.time() < until:  # noqa: ASYNC110  # stores do not tell
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(self._rng.choice((0.02, 0.3, 2.0)) * self._rng.random())
+        match self._rng.randrange(3):
+            case 0:
+                first.host.power_off()
+                await self._pause(60.0)
+                if not first.host.alive:
+                    first.host.power_on()
+            case 1:
+                first.kill()
+            case _:
+                await self.isolate_the_primary_with_some()
 
     async def cut_one_way(self) -> None:
         """Packets pass in one direction only."""
@@ -364,6 +401,8 @@ FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (3, Nemesis.cut_the_controller_off),
     (5, Nemesis.cut_in_two),
     (5, Nemesis.hold_a_standby_back),
+    (5, Nemesis.isolate_the_primary_with_some),
+    (5, Nemesis.lose_the_primary_as_the_set_changes),
     (4, Nemesis.cut_one_way),
     (3, Nemesis.flap),
     (4, Nemesis.slow_links),

@@ -17,7 +17,9 @@ from pgvigil.sim.server import Server
 from pgvigil.sim.synchrony import NAMES, Told
 from pgvigil.sim.world import World
 
-CALM_S: Final = 12.0
+AFTERMATH_S: Final = (0.0, 25.0)
+"""After the last fault, before everything is healed."""
+CALM_S: Final = 8.0
 """Before the first fault: taken over, standbys streaming."""
 ROUNDS: Final = (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)
 """How many times one world is tormented and healed."""
@@ -87,7 +89,7 @@ async def _run(loop: VirtualLoop, seed: int, spec: ClusterSpec, script: Script |
         for _ in range(1 if script else world.rng.choice(ROUNDS)):
             await _idle(world)
             await (script(world) if script else nemesis.torment())
-            await asyncio.sleep(world.rng.uniform(0.0, 60.0))
+            await asyncio.sleep(world.rng.uniform(*AFTERMATH_S))
             await nemesis.heal()
             if not await _until_well(world):
                 break
