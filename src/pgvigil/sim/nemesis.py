@@ -1,93 +1,19 @@
-"""What goes wrong, drawn from a seed: one table of faults, two at a time now and then; and how all is healed.
-
-A fault is a coroutine: it does its harm, lets time pass and takes it back. `heal` takes back what is left.
-"""
+"""What goes wrong, drawn from a seed: one table of faults, two at a time now and then."""
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from pgvigil.errors import UsageError
 from pgvigil.model.command import Failover, Pause, Resume, Switchover
 from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.server import STOPPED
-from pgvigil.sim.world import GATEWAY
+from pgvigil.sim.torment import Fault, Torment, between
 
-if TYPE_CHECKING:
-    from pgvigil.sim.network import Place
-    from pgvigil.sim.server import Server
-    from pgvigil.sim.world import World
-
-Way = tuple["Place", "Place"]
 AUTHENTICATION: Final = "28P01"
 TOO_MANY: Final = "53300"
 
 
-class Nemesis:
-    """Torments one world."""
-
-    def __init__(self, world: "World", seed: int) -> None:
-        self._world = world
-        self._rng = random.Random(seed * 7919 + 13)  # noqa: S311  # to be repeated
-        self._cuts: list[list[Way]] = []
-        self._slow: list[list[Way]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.healing = False
-
-    async def torment(self) -> None:
-        """Some faults, one after another or overlapping."""
-        for _ in range(self._rng.randint(1, 4)):
-            await asyncio.sleep(self._rng.choice((0.02, 0.2, 1.0, 5.0, 15.0, 40.0)) * self._rng.random())
-            weights = [weight for weight, _ in FAULTS]
-            fault = self._rng.choices([each for _, each in FAULTS], weights)[0]
-            self._world.say("nemesis", fault.__name__.replace("_", " ").strip())
-            task = asyncio.ensure_future(fault(self))
-            self._tasks.add(task)
-            await asyncio.wait({task}, timeout=self._rng.choice((0.1, 1.0, 10.0, 60.0)))
-
-    async def heal(self) -> None:
-        """Everything is repaired, as a careful human would; what was down by hand is started."""
-        self.healing = True
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        world = self._world
-        world.say("nemesis", "heals everything")
-        world.mend_the_store()
-        world.slow_promotion, world.failing_saves = 0.0, 0
-        for ways in self._cuts:
-            world.network.heal(ways)
-        for ways in self._slow:
-            world.network.slow(ways, 0.0)
-        self._cuts, self._slow = [], []
-        for server in world.servers.values():
-            server.rejects = ""
-            server.host.mend_shell()
-            server.thaw()
-            if not server.host.alive:
-                server.host.power_on()
-        self._order(Resume())
-        await asyncio.sleep(10.0)
-        for server in world.servers.values():
-            if server.state == "down" and server.host.alive:
-                server.start()
-
-    # choosing
-
-    def _primary(self) -> "Server":
-        servers = tuple(self._world.primaries())
-        return self._rng.choice(servers) if servers else self._any()
-
-    def _any(self) -> "Server":
-        return self._rng.choice(tuple(self._world.servers.values()))
-
-    def _victim(self) -> "Server":
-        return self._primary() if self._rng.random() < 0.7 else self._any()
-
-    async def _pause(self, most_s: float) -> None:
-        await asyncio.sleep(self._rng.random() ** 2 * most_s)
+class Nemesis(Torment):
+    """All the faults."""
 
     # servers
 
@@ -200,29 +126,29 @@ class Nemesis:
 
     async def cut_from_the_controller(self) -> None:
         """The controller alone cannot reach a host."""
-        await self._cut(_between([CONTROLLER], [self._victim().host.name]), 40.0)
+        await self._cut(between([CONTROLLER], [self._victim().host.name]), 40.0)
 
     async def cut_a_host_off(self) -> None:
         """A host is cut off from everybody, with the clients on it."""
         here = self._victim().host.name
-        await self._cut(_between([here], [p for p in self._places() if p != here]), 60.0)
+        await self._cut(between([here], [p for p in self._places() if p != here]), 60.0)
 
     async def cut_the_controller_off(self) -> None:
         """The controller is alone."""
-        await self._cut(_between([CONTROLLER], [p for p in self._places() if p != CONTROLLER]), 40.0)
+        await self._cut(between([CONTROLLER], [p for p in self._places() if p != CONTROLLER]), 40.0)
 
     async def cut_in_two(self) -> None:
         """Two groups of places cannot talk."""
         places = list(self._places())
         self._rng.shuffle(places)
         size = self._rng.randint(1, len(places) - 1)
-        await self._cut(_between(places[:size], places[size:]), 60.0)
+        await self._cut(between(places[:size], places[size:]), 60.0)
 
     async def hold_a_standby_back(self) -> None:
         """One server hears nothing from the others, and one or two primaries are lost meanwhile."""
         first, held = self._primary(), self._any()
         others = [server.host.name for server in self._world.servers.values() if server is not held]
-        ways = _between([held.host.name], others)
+        ways = between([held.host.name], others)
         self._world.network.cut(ways)
         self._cuts.append(ways)
         await self._pause(6.0)
@@ -241,7 +167,7 @@ class Nemesis:
         rest = [server.host.name for server in self._world.servers.values() if server is not first]
         there = self._rng.sample(rest, self._rng.randint(0, len(rest) - 1))
         there.append(first.host.name)
-        await self._cut(_between(there, [p for p in self._places() if p not in there]), 60.0)
+        await self._cut(between(there, [p for p in self._places() if p not in there]), 60.0)
 
     async def lose_the_primary_as_the_set_changes(self) -> None:
         """A standby goes and comes back, and the primary is lost while that is being taken note of."""
@@ -277,7 +203,7 @@ class Nemesis:
         """Hiccups, each too short for a verdict."""
         here = self._victim().host.name
         for _ in range(self._rng.randint(2, 8)):
-            await self._cut(_between([here], [p for p in self._places() if p != here]), 1.5)
+            await self._cut(between([here], [p for p in self._places() if p != here]), 1.5)
             await self._pause(3.0)
 
     async def slow_links(self) -> None:
@@ -286,24 +212,13 @@ class Nemesis:
         others = [place for place in self._places() if place != here]
         if self._rng.random() < 0.3:
             others = [self._rng.choice(others)]
-        ways = _between([here], others)
+        ways = between([here], others)
         self._slow.append(ways)
         self._world.network.slow(ways, self._rng.choice((0.05, 0.2, 0.6, 1.5)))
         await self._pause(40.0)
         if not self.healing:
             self._slow.remove(ways)
             self._world.network.slow(ways, 0.0)
-
-    def _places(self) -> tuple["Place", ...]:
-        return (*self._world.places(), GATEWAY)
-
-    async def _cut(self, ways: list[Way], most_s: float) -> None:
-        self._cuts.append(ways)
-        self._world.network.cut(ways)
-        await self._pause(most_s)
-        if not self.healing:
-            self._cuts.remove(ways)
-            self._world.network.heal(ways)
 
     # the controller
 
@@ -359,29 +274,7 @@ class Nemesis:
         await self._pause(60.0)
         self._order(Resume())
 
-    def _order(self, command: Switchover | Failover | Pause | Resume) -> None:
-        fleet = self._world.fleet
-        if fleet is not None and self._world.life and self._world.life.alive:
-            asyncio.ensure_future(_ordered(self._world, command))  # noqa: RUF006  # bounded by itself
 
-
-async def _ordered(world: "World", command: Switchover | Failover | Pause | Resume) -> None:
-    assert world.fleet is not None
-    try:
-        outcome = await world.fleet.order(
-            world.spec.name, command, dry_run=False, within_s=60.0, progress=lambda _: None
-        )
-    except UsageError:
-        return
-    world.say("operator", f"{type(command).__name__.lower()}: {outcome.result} {outcome.text}")
-
-
-def _between(one: Iterable["Place"], other: Iterable["Place"]) -> list[Way]:
-    """All ways between two groups, both directions."""
-    return [way for a in one for b in tuple(other) for way in ((a, b), (b, a))]
-
-
-Fault = Callable[[Nemesis], Coroutine[None, None, None]]
 FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (8, Nemesis.kill_all_processes),
     (4, Nemesis.kill_the_postmaster),

@@ -11,7 +11,7 @@ from pgvigil.model.spec import ClusterSpec, Protection
 from pgvigil.sim.clock import VirtualLoop
 from pgvigil.sim.cluster import a_cluster
 from pgvigil.sim.invariants import Violation
-from pgvigil.sim.nemesis import Nemesis
+from pgvigil.sim.nemesis import FAULTS, Nemesis
 from pgvigil.sim.rebuilding import simulated
 from pgvigil.sim.server import Server
 from pgvigil.sim.synchrony import NAMES, Told
@@ -88,7 +88,7 @@ async def _run(loop: VirtualLoop, seed: int, spec: ClusterSpec, script: Script |
         await asyncio.sleep(CALM_S)
         for _ in range(1 if script else world.rng.choice(ROUNDS)):
             await _idle(world)
-            await (script(world) if script else nemesis.torment())
+            await (script(world) if script else nemesis.torment(FAULTS))
             await asyncio.sleep(world.rng.uniform(*AFTERMATH_S))
             await nemesis.heal()
             if not await _until_well(world):
