@@ -161,7 +161,7 @@ class Nemesis(Torment):
             self._cuts.remove(ways)
             self._world.network.heal(ways)
 
-    async def isolate_the_primary_with_some(self) -> None:
+    async def cut_the_primary_off_with_some(self) -> None:
         """The primary, its clients and some of its standbys on one side; the controller and the rest here."""
         first = self._primary()
         rest = [server.host.name for server in self._world.servers.values() if server is not first]
@@ -192,7 +192,7 @@ class Nemesis(Torment):
             case 1:
                 first.kill()
             case _:
-                await self.isolate_the_primary_with_some()
+                await self.cut_the_primary_off_with_some()
 
     async def cut_one_way(self) -> None:
         """Packets pass in one direction only."""
@@ -294,7 +294,7 @@ FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (3, Nemesis.cut_the_controller_off),
     (5, Nemesis.cut_in_two),
     (5, Nemesis.hold_a_standby_back),
-    (5, Nemesis.isolate_the_primary_with_some),
+    (5, Nemesis.cut_the_primary_off_with_some),
     (5, Nemesis.lose_the_primary_as_the_set_changes),
     (4, Nemesis.cut_one_way),
     (3, Nemesis.flap),
