@@ -67,6 +67,7 @@ def prefer_the_less_advanced(patch: pytest.MonkeyPatch) -> None:
 
 def believe_silence_without_a_witness(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(primary_lost, "_vantage_points", lambda _, __: (["nobody"], []))
+    patch.setattr(primary_lost, "_counted_from", lambda _, since, __: since)
     patch.setattr(failover, "may_not_promote", lambda _: None)  # the second lock on that door
 
 
