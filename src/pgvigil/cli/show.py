@@ -129,7 +129,7 @@ def headline(console: Console, cluster: Shape) -> Text:
     facts.append(cluster["protection"])
     line.append("  " + dot.join(facts), style=DIM)
     if sync := cluster["sync"]:
-        line.append(dot + _promise(sync), style=DIM if sync["acks"] >= sync["wanted_acks"] else WARN)
+        line.append(f": {_promise(sync)}", style=WARN if _less_than_wanted(sync) else DIM)
     if cluster["paused"]:
         until = f" until {local_time(cluster['paused_until'])}" if cluster["paused_until"] else ""
         line.append(f"{dot}paused{until}", style=WARN)
@@ -145,6 +145,18 @@ def _promise(sync: Shape) -> str:
     return f"any {sync['acks']} of {', '.join(sync['standbys'])}"
 
 
+def _less_than_wanted(sync: Shape) -> str:
+    """What is not promised now, and what would bring it back; empty: all that is wanted is promised."""
+    if sync["acks"] >= sync["wanted_acks"]:
+        return ""
+    if not sync["acks"] and sync["changing"]:
+        return "no commit is promised yet: it is not proved that commits wait"
+    if not sync["acks"]:
+        return "no commit is promised: the primary acknowledges alone; bring a standby back"
+    wanted = f"{sync['wanted_acks']} are wanted (sync_required)"
+    return f"commits wait for any {sync['acks']} of {', '.join(sync['standbys'])}; {wanted}"
+
+
 def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     found = {finding["node"] for finding in cluster["findings"]}
     for node in cluster["nodes"]:
@@ -158,6 +170,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             )
     for witness in cluster["witnesses"]:
         yield _witness(console, witness)
+    if (sync := cluster["sync"]) and (less := _less_than_wanted(sync)):
+        yield _note(symbols(console).warn, WARN, "quorum", less)
     for finding in cluster["findings"]:
         yield finding_view(console, finding)
     for warning in cluster["warnings"]:

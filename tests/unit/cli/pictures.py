@@ -5,8 +5,9 @@ from dataclasses import replace
 from pgvigil.controller.operations import Json
 from pgvigil.controller.status import status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
+from pgvigil.model.record import SyncSet
 from pgvigil.model.sighting import Reach, WitnessLook
-from pgvigil.model.spec import SshShell, WitnessSpec
+from pgvigil.model.spec import Protection, SshShell, WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, NodeName
 from tests.builders import (
@@ -40,6 +41,13 @@ def shape(cluster: Cluster, *findings: Finding, plan: Plan | None = None, **busy
 
 def healthy() -> Json:
     return shape(lagging(a_cluster("pg1*@berlin pg2@berlin pg3@paris"), "pg3", 123_456))
+
+
+def quorum(acks: int, *standbys: str, wanted: int = 1, following: SyncSet | None = None) -> Json:
+    """Commits wait for any `acks` of these; `following` is being put in their place."""
+    cluster = changed_spec(a_cluster("pg1* pg2 pg3"), protection=Protection.QUORUM, sync_required=wanted)
+    now = SyncSet(acks, frozenset(NodeName(name) for name in standbys))
+    return shape(changed_record(cluster, sync=now, sync_next=following))
 
 
 def losing_its_primary() -> Json:

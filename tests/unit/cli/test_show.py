@@ -10,10 +10,13 @@ from pgvigil.cli.topology import topology_view
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import Unsafe
 from pgvigil.model.check import CheckItem, CheckLevel
+from pgvigil.model.record import SyncSet
+from pgvigil.model.units import NodeName
 from tests.unit.cli.pictures import (
     every_picture,
     healthy,
     losing_its_primary,
+    quorum,
     rejoining,
     two_primaries,
     with_witnesses,
@@ -72,6 +75,38 @@ def test_progress_pause_warning_and_hint_are_shown() -> None:
     text = drawn(cluster_view(on, rejoining()), on)
     for part in ("rejoining", "pg3  pg_rewind: 40 %", "paused", "no fencing but hope", "HINT:  find out why"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("cluster", "headline", "note"),
+    [
+        (quorum(1, "pg2", "pg3"), "ok  primary pg1 · generation 1 · quorum: any 1 of pg2, pg3", ""),
+        (
+            quorum(1, "pg2", wanted=2),
+            "degraded  primary pg1 · generation 1 · quorum: any 1 of pg2",
+            "commits wait for any 1 of pg2; 2 are wanted (sync_required)",
+        ),
+        (
+            quorum(0),
+            "quorum: no standby acknowledges",
+            "no commit is promised: the primary acknowledges alone; bring a standby back",
+        ),
+        (
+            quorum(0, following=SyncSet(1, frozenset({NodeName("pg2")}))),
+            "quorum: being set up",
+            "no commit is promised yet: it is not proved that commits wait",
+        ),
+    ],
+)
+def test_a_quorum_says_who_acknowledges_and_what_is_not_promised(
+    cluster: Json, headline: str, note: str
+) -> None:
+    on = console(120)
+    text = drawn(cluster_view(on, cluster), on)
+    assert headline in text
+    assert note in text
+    assert ("▲ quorum" in text) is bool(note)
+    assert headline in drawn(topology_view(on, cluster), on)
 
 
 # S1-08
