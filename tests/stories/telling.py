@@ -4,6 +4,7 @@
     pg1: refused                   what is seen from now on; the clock is set with `at`
     at 1.2 s                       so much later, everything that answers was looked at again
     carry out                      the decided act's record is saved
+    proved                         the change of who commits wait for is seen to be in force
     >>                             replaced by the diagnosis and the decision
 
 The words of a fact are the keys of `SEEN`, `RECORD` and `WISHES`; a few take a number.
@@ -16,6 +17,7 @@ from typing import Final
 
 from pgvigil.decide.engine import decide, order
 from pgvigil.decide.situation import Situation
+from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import PgvigilError
 from pgvigil.judge.engine import diagnose
 from pgvigil.model.command import Command, Failover, Refused, Switchover
@@ -37,8 +39,8 @@ from pgvigil.model.sighting import (
     Unseen,
     Witness,
 )
-from pgvigil.model.spec import Tag, WhenUnreachable
-from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
+from pgvigil.model.spec import Protection, Tag, WhenUnreachable
+from pgvigil.model.step import Act, Hold, Plan, Rest, SetSync, sentence
 from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, Timeline
 from tests.builders import (
     HERE,
@@ -97,6 +99,8 @@ def heard(story: Told, line: str) -> Told:
         return replace(story, cluster=moved_to(cluster, float(line.split()[1])))
     if line == "carry out":
         return carried_out(story)
+    if line == "proved":
+        return proved(story)
     if subject == "cluster":
         return replace(story, cluster=a_cluster(fact))
     if subject == "wish":
@@ -152,7 +156,13 @@ def plan_texts(plan: Plan) -> Iterator[str]:
         case Act(rule=rule, reason=reason, record=record, stages=stages):
             yield f"act {rule}: {reason}"
             if record is not None:
-                yield f"    record: generation {record.generation}, {record.phase}, primary {record.primary}"
+                sets = ""
+                if record.sync:
+                    sets = f", covered by {record.sync}" + (
+                        f" and {record.sync_next}" if record.sync_next else ""
+                    )
+                primary = f"primary {record.primary}{sets}"
+                yield f"    record: generation {record.generation}, {record.phase}, {primary}"
             for number, stage in enumerate(stages, 1):
                 yield from (f"    {number}. {sentence(step)}" for step in stage.steps)
         case Hold(rule=rule, reason=reason, hint=hint):
@@ -172,6 +182,18 @@ def carried_out(story: Told) -> Told:
         raise ValueError("nothing was decided that could be carried out")
     record = story.act.record or story.cluster.record
     return replace(story, cluster=replace(story.cluster, record=record), act=None)
+
+
+def proved(story: Told) -> Told:
+    """The primary is seen with the set on its way, and that is noted as in force."""
+    cluster, record = story.cluster, story.cluster.record
+    if record.sync_next is None:
+        raise ValueError("no change of who commits wait for is under way")
+    noted = confirmed(record, SetSync(record.primary, record.generation, record.sync_next))
+    assert noted is not None
+    return replace(
+        story, cluster=waits(replace(cluster, record=noted), record.primary, record.sync_next.setting)
+    )
 
 
 def asked_for(text: str) -> Command:
@@ -296,6 +318,17 @@ def received(cluster: Cluster, node: str, more: str) -> Cluster:
     return in_role(cluster, node, received=at, replayed=at)
 
 
+def waits(cluster: Cluster, node: str, names: str) -> Cluster:
+    """Its synchronous_standby_names."""
+    return in_role(cluster, node, sync_names=names)
+
+
+def sends_no_more(cluster: Cluster, node: str, standby: str) -> Cluster:
+    answer = cluster.view.node(NodeName(node)).answer
+    assert answer is not None
+    return said(cluster, node, senders=tuple(s for s in answer.senders if s.application_name != standby))
+
+
 SEEN: Final[dict[str, Callable[..., Cluster]]] = {
     "closed": fell_silent(Silence.CLOSED, Farewell()),
     "closed, says it is stopped": fell_silent(
@@ -322,9 +355,13 @@ SEEN: Final[dict[str, Callable[..., Cluster]]] = {
     "streams from …": streams_from,
     "takes writes on timeline …": takes_writes,
     "received …": received,
+    "commits wait for …": waits,
+    "sends no more to …": sends_no_more,
 }
 
 WISHES: Final[dict[str, Callable[[Cluster], Cluster]]] = {
+    "protection: quorum": lambda cluster: changed_spec(cluster, protection=Protection.QUORUM),
+    "protection: async": lambda cluster: changed_spec(cluster, protection=Protection.ASYNC),
     "fencing.unreachable: wait": lambda cluster: changed_spec(
         cluster, fencing=replace(cluster.spec.fencing, unreachable=WhenUnreachable.WAIT)
     ),
