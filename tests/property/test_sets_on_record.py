@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pgvigil.decide.engine import decide
-from pgvigil.decide.quorum import cuts_needed, weaker
+from pgvigil.decide.quorum import weaker
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.model.record import ALONE, SyncSet
 from pgvigil.model.sighting import Silence
@@ -94,7 +94,6 @@ class SetsOnRecord(RuleBasedStateMachine):
         if record.sync is None or not (promise := weaker(record.sync, record.sync_next)).acks:
             return
         assert not self.foreign
-        assert cuts_needed(promise) >= 1
         for one in self.in_force:
             assert one.acks >= promise.acks
             assert one.standbys <= promise.standbys

@@ -10,7 +10,7 @@ from typing import Final
 
 from pgvigil.decide.quorum import next_change, weaker
 from pgvigil.decide.situation import Situation, fed_by_standby
-from pgvigil.model.record import ALONE, ClusterRecord, Phase, SyncSet
+from pgvigil.model.record import ALONE, NOBODY, ClusterRecord, Phase, SyncSet
 from pgvigil.model.sighting import Answer, NoAnswer, NodeView, Refusal, Sender, SenderState
 from pgvigil.model.spec import ClusterSpec, Protection
 from pgvigil.model.step import Act, Decision, Hold, SetSync, Stage
@@ -101,14 +101,13 @@ def _is_ours(situation: Situation) -> bool:
     record, role = situation.record, situation.primary.primary
     assert record.sync is not None
     assert role is not None
-    if record.sync_next is None or role.sync_names in (record.sync.setting, record.sync_next.setting):
-        return record.sync_next is not None or role.sync_names == record.sync.setting
-    both = weaker(record.sync, record.sync_next)
-    named = frozenset(NodeName(name) for name in re.findall(r'"([^"]+)"', role.sync_names))
-    known = any(
-        SyncSet(k, named).setting == role.sync_names for k in range(max(both.acks, 1), len(named) + 1)
-    )
-    return not both.acks or (known and named <= both.standbys)
+    if record.sync_next is None:
+        return role.sync_names == record.sync.setting
+    both, told = weaker(record.sync, record.sync_next), re.match(r"ANY (\d+) \(", role.sync_names)
+    named = frozenset(NodeName(name) for name in re.findall(r'"([^"]+)"', role.sync_names)) - {NOBODY}
+    found = SyncSet(int(told[1]), named) if told else ALONE
+    keeps = found.acks >= both.acks and named <= both.standbys and found.setting == role.sync_names
+    return not both.acks or keeps
 
 
 def _change(situation: Situation) -> Act | None:
