@@ -57,6 +57,8 @@ def _made_whole(cluster: Cluster) -> bool:
                 return False
             faults.heal(node)
             faults.thaw(node)
+            cluster.sql(node, "alter system reset synchronous_standby_names")  # of quorum mode
+            cluster.sql(node, "select pg_reload_conf()")
         cluster.await_streaming(10)
     except (LabError, psycopg.Error):
         return False

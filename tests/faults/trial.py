@@ -50,6 +50,15 @@ class Trial:
             assert told == (self.first.name, 1, "stable"), self.product.explain(AssertionError(str(told)))
             time.sleep(0.1)
 
+    def stays_held(self, rule: str, *, for_s: float) -> None:
+        """During that time the controller holds for that reason, and no primary takes writes in its sight."""
+        until = time.monotonic() + for_s
+        while time.monotonic() < until:
+            decision = self.product.status()["decision"]
+            assert decision["rule"] == rule, self.product.explain(AssertionError(str(decision)))
+            assert not self.cluster.primaries()
+            time.sleep(0.1)
+
     def ends(
         self,
         primary: LabHost,

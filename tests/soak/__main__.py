@@ -75,6 +75,8 @@ def judge(scene: Scene, kind: Kind, trial: Trial, began: float, struck: tuple[La
         event for event in events if event["kind"] == "promote"
     ):
         trial.violations.append("a promotion accepted a risk")
+    if trial.changes < 0:
+        trial.violations.append(f"the generation fell by {-trial.changes}")
     if kind.change is Change.NONE and trial.changes:
         trial.violations.append(f"{trial.changes} changes of primary without cause")
     if kind.change is Change.MUST and not trial.changes:

@@ -51,7 +51,8 @@ def test_a_violation_is_told_once() -> None:
     ("events", "found"),
     [
         ([event("fence", 2), event("promoted", 2, data={"primary": "pg2"})], 0),
-        ([event("fence", 2), event("cut", 1)], 1),
+        ([event("promoted", 2), event("promote", 1)], 1),
+        ([event("fence", 2), event("seen", 1)], 0),
         ([event("promoted", 2, data={"primary": "pg2"}), event("promoted", 2, data={"primary": "pg3"})], 1),
     ],
 )
