@@ -12,8 +12,6 @@ from tests.lab import Cluster, LabError, LabHost, Writer, await_that, faults
 
 pytestmark = pytest.mark.faults
 QUORUM: Sections = {**QUICK, "protection": "quorum", "sync_required": 1}
-AT_RISK = 3
-"""Rows of the last moment that only a lost standby may have had, when an operator forces a promotion."""
 
 
 def waits_for(run: Trial) -> list[str]:
@@ -91,32 +89,22 @@ def lose_at_once(*hosts: LabHost) -> None:
         faults.lose_host(host)
 
 
-def test_a_primary_lost_with_a_standby_is_held_until_a_human_accepts_it(trio: Cluster) -> None:
+def test_a_primary_lost_with_a_standby_is_held_and_replaced_when_the_standby_is_back(trio: Cluster) -> None:
+    """Forcing it instead: `tests/postgres/test_quorum.py`."""
     with promised(trio) as run:
         gone, left = run.standbys
         lose_at_once(gone, run.first)
         held = run.product.await_event("not_lossless")
         assert f"any 1 of {gone.name}, {left.name}" in held["text"]
         assert f"bring back {gone.name} or {run.first.name}" in held["hint"]
-        assert "--force" in held["hint"]
+        assert "pgvigil failover lab --force" in held["hint"]
         run.stays_held("not_lossless", for_s=2)
-        run.product.command("failover", "lab", "--force", "--yes")
-        assert run.await_failover() is left
-        for host in (gone, run.first):
-            faults.revive_host(host, start_postgres=host is gone)
-        run.ends(left, generation=2, lost_at_most=AT_RISK)
-
-
-def test_a_primary_lost_with_a_standby_is_replaced_when_the_standby_is_back(trio: Cluster) -> None:
-    with promised(trio) as run:
-        gone, _ = run.standbys
-        lose_at_once(gone, run.first)
-        run.product.await_event("not_lossless")
         faults.revive_host(gone, start_postgres=True)
+        run.await_failover()
         faults.revive_host(run.first)
         run.product.await_healthy()
-        after = run.cluster.primary()
-        run.ends(after, generation=int(run.product.status()["generation"]))
+        run.ends(run.cluster.primary(), generation=2)
+        assert is_proved(run)
 
 
 def test_a_standby_that_was_taken_out_before_is_not_needed(trio: Cluster) -> None:

@@ -97,7 +97,7 @@ def soak(wanted: argparse.Namespace, dice: random.Random, trials: list[Trial]) -
                     trials.append(trial)
                     print(f"{datetime.now(UTC):%H:%M:%S} #{len(trials)} {trial}", file=sys.stderr, flush=True)
                     if trial.violations:
-                        story = keep_story(wanted.keep / f"{len(trials)}", trial, scene)
+                        story = keep_story(wanted.keep / f"{wanted.seed}-{len(trials)}", trial, scene)
                         print(f"  its story: {story}", file=sys.stderr, flush=True)
                         break
 

@@ -179,7 +179,10 @@ def _waiting(situation: Situation) -> Hold | None:
 
 
 def _here(situation: Situation, to: SyncSet) -> frozenset[NodeName]:
-    return frozenset(name for name in to.standbys if _sender(situation, name))
+    """Who acknowledges: the primary has a lost standby as streaming until `wal_sender_timeout` (60 s)."""
+    return frozenset(
+        name for name in to.standbys if _sender(situation, name) and not _has_left(situation, name)
+    )
 
 
 def _wanted(situation: Situation, present: SyncSet) -> SyncSet:

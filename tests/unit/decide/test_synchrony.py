@@ -193,6 +193,17 @@ def test_without_degrade_commits_wait_for_those_who_are_away() -> None:
     assert decided(gone(gone(with_set(C, ALONE, degrade=False), "pg3"), "pg2")) != hold
 
 
+@pytest.mark.parametrize(("for_s", "told"), [(2.9, "rest"), (3.0, "commits_wait")])
+def test_without_degrade_commits_that_wait_for_a_lost_host_are_told_although_its_sender_lives(
+    for_s: float, told: str
+) -> None:
+    """A primary notices a lost standby only after `wal_sender_timeout`, a minute by default."""
+    lone = with_set(a_cluster("pg1* pg2"), sync(1, PG2), degrade=False)
+    lost = silent(lone, "pg2", Silence.TIMED_OUT, for_s=for_s)
+    assert rule(lost) == "rest", "it may be silent for us alone: nothing waits"
+    assert rule(lagging(lost, "pg2", 256)) == told
+
+
 def test_without_degrade_what_nobody_can_confirm_is_not_tried_for_ever() -> None:
     strict = with_set(C, ALONE, BOTH, degrade=False)
     nobody = gone(gone(set_by_hand(strict, BOTH.setting), "pg3"), "pg2")
