@@ -1,7 +1,9 @@
 """A controller that dies: `python -m tests.postgres.mortal CONFIG POINT [switchover TO]`.
 
 The production controller, but SIGKILL hits the process at POINT: `saved:PHASE` (right after the record
-with that phase is durable), `before:STEP`, `after:STEP` (a step's class name), or `never`.
+with that phase is durable), `before:STEP`, `after:STEP` (a step's class name), or `never`. Of quorum mode:
+`saved:sync_next` (a change of who commits wait for is on record), `saved:sync` (and that it is in force).
+Saves and `SetSync` count from the second generation on: taking a cluster over is none of it.
 """
 
 import asyncio
@@ -18,23 +20,30 @@ from pgvigil.controller import repairs
 from pgvigil.controller.journal import Journal
 from pgvigil.model.command import Switchover
 from pgvigil.model.record import ClusterRecord
-from pgvigil.model.step import Act
+from pgvigil.model.step import Act, SetSync
 from pgvigil.model.units import Generation, NodeName
 from pgvigil.wiring import run_controller
 
 
 def arm(point: str) -> None:
     """Make the process die at the point."""
-    decided, carry_out = Journal.decided, engine.carry_out
+    decided, synchronous, carry_out = Journal.decided, Journal.synchronous, engine.carry_out
 
     async def mortal_decided(self: Journal, act: Act, generation: Generation) -> ClusterRecord | None:
         saved = await decided(self, act, generation)
-        if saved is not None and saved.generation > 1 and point == f"saved:{saved.phase}":
+        if saved is not None and saved.generation > 1 and point in saves(saved, act.rule):
             die()
         return saved
 
+    def mortal_synchronous(self: Journal, record: ClusterRecord) -> None:
+        synchronous(self, record)
+        if record.generation > 1 and point == "saved:sync":
+            die()
+
     async def mortal_carry_out(step: Any, bench: Any) -> Any:
         name = type(step).__name__
+        if isinstance(step, SetSync) and step.generation == 1:
+            return await carry_out(step, bench)
         if point == f"before:{name}":
             die()
         outcome = await carry_out(step, bench)
@@ -43,8 +52,14 @@ def arm(point: str) -> None:
         return outcome
 
     Journal.decided = mortal_decided  # type: ignore[method-assign]  # the point of this module
+    Journal.synchronous = mortal_synchronous  # type: ignore[method-assign]  # likewise
     engine.carry_out = mortal_carry_out
     vars(repairs)["carry_out"] = mortal_carry_out
+
+
+def saves(record: ClusterRecord, rule: str) -> set[str]:
+    """The points that a save of this record is."""
+    return {f"saved:{record.phase}"} | ({"saved:sync_next"} if rule == "sync_set" else set())
 
 
 def die() -> None:

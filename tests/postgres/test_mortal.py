@@ -41,6 +41,20 @@ SWITCHOVER = [
     "after:Fence",
 ]
 
+QUORUM_FAILOVER = [
+    "saved:fencing",
+    "after:Cut",
+    "saved:promoting",
+    "before:SetSync",
+    "after:SetSync",
+    "after:Follow",
+    "after:Promote",
+    "saved:stable",
+    "saved:sync_next",
+    "saved:sync",
+]
+QUORUM_SWITCHOVER = ["after:Stop", "after:SetSync", "saved:stable"]
+
 
 def status(state: Path) -> dict[str, Any] | None:
     try:
@@ -70,12 +84,20 @@ def writer(servers: Servers, trio_of_servers: tuple[Server, Server, Server]) -> 
         yield writer
 
 
-def ends_well(servers: Servers, writer: Writer, *, primaries: set[str]) -> None:
-    """A second controller finishes: healthy, one primary of those expected, nothing lost."""
+def ends_well(servers: Servers, writer: Writer, *, primaries: set[str], protected: bool = False) -> None:
+    """A second controller finishes: healthy, one primary of those expected, nothing lost.
+
+    `protected`: commits are proved to wait for any of the two others, too.
+    """
     state = servers.home / "state"
     with controller(servers, "never"):
         wait_until(
-            lambda: (s := status(state)) and s["health"] == "ok" and s["primary"] in primaries,
+            lambda: (
+                (s := status(state))
+                and s["health"] == "ok"
+                and s["primary"] in primaries
+                and (not protected or (len(s["sync"]["standbys"]) == 2 and not s["sync"]["changing"]))
+            ),
             within_s=60,
             what=f"a healthy cluster: {status(state)}",
         )
@@ -104,3 +126,43 @@ def test_a_switchover_survives_its_controller(servers: Servers, writer: Writer, 
         mortal.wait(60)
         assert mortal.returncode == -9
     ends_well(servers, writer, primaries={"pg1", "pg3"})
+
+
+@pytest.fixture
+def quorum(servers: Servers, writer: Writer) -> Writer:
+    """The same with `protection: quorum`."""
+    text = config_text(servers, failover={"max_per": "none"}, protection="quorum")
+    (servers.home / "pgvigil.yaml").write_text(text)
+    return writer
+
+
+def commits_wait_again(servers: Servers) -> None:
+    """Whoever is primary now waits for both others, as its server says itself."""
+    (primary,) = [s for s in servers.nodes.values() if s.sql("select pg_is_in_recovery()") == [(False,)]]
+    others = ", ".join(f'"{name}"' for name in sorted(servers.nodes.keys() - {primary.name}))
+    assert primary.sql("show synchronous_standby_names") == [(f"ANY 1 ({others})",)]
+
+
+@pytest.mark.parametrize("point", QUORUM_FAILOVER)
+def test_a_failover_of_quorum_mode_survives_its_controller(
+    servers: Servers, quorum: Writer, point: str
+) -> None:
+    state = servers.home / "state"
+    with controller(servers, point) as mortal:
+        wait_until(lambda: (s := status(state)) and s["health"] == "ok", within_s=30, what="guarding")
+        servers.nodes["pg1"].kill_all()
+        mortal.wait(30)
+        assert mortal.returncode == -9
+    ends_well(servers, quorum, primaries={"pg2", "pg3"}, protected=True)
+    commits_wait_again(servers)
+
+
+@pytest.mark.parametrize("point", QUORUM_SWITCHOVER)
+def test_a_switchover_of_quorum_mode_survives_its_controller(
+    servers: Servers, quorum: Writer, point: str
+) -> None:
+    with controller(servers, point, "pg3") as mortal:
+        mortal.wait(60)
+        assert mortal.returncode == -9
+    ends_well(servers, quorum, primaries={"pg1", "pg3"}, protected=True)
+    commits_wait_again(servers)
