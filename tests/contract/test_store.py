@@ -27,6 +27,7 @@ from pgvigil.ports.contract import Store
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.lock import StateLock
 from pgvigil.store.memory import MemoryStore
+from pgvigil.store.renew import ADDED
 from pgvigil.store.sqlite import FILE_NAME, SCHEMA_VERSION, SqliteStore
 
 ORDERS, WEB = ClusterName("orders"), ClusterName("web")
@@ -512,3 +513,20 @@ def test_the_state_dir_is_one_process_at_a_time(tmp_path: Path) -> None:
         holder.kill()
     with StateLock(state):
         assert (state / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with await SqliteStore.open(tmp_path) as store:
+            await store.save(RECORD)
+        with sqlite3.connect(tmp_path / FILE_NAME) as db:
+            (body,) = db.execute("SELECT body FROM record").fetchone()
+            old = {name: value for name, value in json.loads(body).items() if name not in added}
+            db.execute("UPDATE record SET body = ?", (json.dumps(old),))
+            db.execute("PRAGMA user_version = 1")
+        db.close()
+        async with await SqliteStore.open(tmp_path) as store:
+            assert await store.load(RECORD.cluster) == replace(RECORD, revision=1)
+
+    added = {name for fields in ADDED.values() for name in fields}
+    asyncio.run(story())

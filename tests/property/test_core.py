@@ -129,7 +129,7 @@ def test_who_is_promoted_is_on_record_as_primary_first(cluster: Cluster, command
         for step in promotions:
             assert record.phase is Phase.PROMOTING
             assert (record.primary, record.generation) == (step.node, step.generation)
-            assert step.beyond == record.timeline
+            assert step.beyond >= record.timeline, "beyond it if a candidate was lost after its promotion"
             assert cluster.view.node(step.node).standby is not None
 
 

@@ -26,8 +26,8 @@ pg2, pg3: cut
 >> act promote: promote pg2: it is the furthest (0/5000148)
 >>     record: generation 2, promoting, primary pg2
 >>     1. carry WAL that pg1 could not send any more to pg2
->>     2. promote pg2 as generation 2, not behind 0/5000148
->>     3. point pg3 at pg2
+>>     2. point pg3 at pg2
+>>     3. promote pg2 as generation 2, not behind 0/5000148
 carry out
 at 0.2 s
 pg2: takes writes on timeline 2

@@ -37,5 +37,5 @@ pg1: marked as a standby
 >> act promote: promote pg2: it is the furthest (0/5000148)
 >>     record: generation 2, promoting, primary pg2
 >>     1. carry WAL that pg1 could not send any more to pg2
->>     2. promote pg2 as generation 2, not behind 0/5000148
->>     3. point pg3 at pg2
+>>     2. point pg3 at pg2
+>>     3. promote pg2 as generation 2, not behind 0/5000148

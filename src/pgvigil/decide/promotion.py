@@ -17,8 +17,8 @@ def promotion_stages(
     """Rescue what the old primary could not send, promote, point the others at the new primary.
 
     The others are pointed at the candidate before it is promoted, which costs no time: they stream from it
-    and follow to its new timeline in the same breath. Not where WAL is carried to it: a standby that
-    streamed up to where that begins may get stuck there (PostgreSQL 15). `complete`: the candidate has
+    and follow to its new timeline in the same breath. But not while WAL is carried to it: a WAL sender that
+    has the segment open would send them zeros out of the old file. `complete`: the candidate has
     everything already (switchover); then writes do not wait for the others, unless commits wait for them
     (`quorum`). A standby of a standby stays where it is. A candidate that was only chosen for the rescue's
     sake (further behind than `max_lag`, or `quorum` without proof) is not promoted without it, unless an
@@ -35,11 +35,11 @@ def promotion_stages(
     must = rescue_demanded(situation) or (
         _lacking(situation, timeline, at_least) and not record.forced and bool(rescues)
     )
-    late = bool(rescues) or must or (complete and not (record.sync_next and record.sync_next.acks))
-    first = tuple(rescues) if late else (*rescues, *follows)
-    last = follows if late else ()
+    late = must or (complete and not (record.sync_next and record.sync_next.acks))
+    first, last = ((), follows) if late else (follows, ())
     sync = (SetSync(chosen, record.generation, record.sync_next),) if record.sync_next else ()
-    stages = (Stage(sync), Stage(first, must=must), Stage((promote,)), Stage(last, must=False))
+    carry = Stage(tuple(rescues), must=must)
+    stages = (Stage(sync), carry, Stage(first, must=False), Stage((promote,)), Stage(last, must=False))
     return tuple(stage for stage in stages if stage.steps)
 
 

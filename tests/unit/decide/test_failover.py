@@ -277,16 +277,16 @@ def test_the_furthest_is_promoted_when_the_old_primary_acknowledges_nothing_more
     assert (record.phase, record.primary, record.generation) == (Phase.PROMOTING, PG2, 2)
     assert (record.fenced, record.at_least, record.origin) == (how, HERE, Origin.FAILOVER)
     assert record.deposed == {PG1}
-    carried = [["Rescue pg2"], ["Promote pg2"], ["Follow pg3"]]
+    carried = [["Rescue pg2"], ["Follow pg3"], ["Promote pg2"]]
     plain = [["Follow pg3"], ["Promote pg2"]]
     assert kinds(act) == (carried if how is Fenced.STOPPED else plain)
 
 
 def test_the_rescue_may_fail_the_promotion_may_not() -> None:
     stages = acted(fencing(fenced(cut(CRASHED)))).stages
-    assert [stage.must for stage in stages] == [False, True, False]
+    assert [stage.must for stage in stages] == [False, False, True]
     assert stages[0].steps[0] == Rescue(PG1, PG2, Timeline(1), recorded(CRASHED).generation)
-    assert stages[1].steps[0] == Promote(PG2, recorded(CRASHED).generation, HERE, Timeline(1))
+    assert stages[2].steps[0] == Promote(PG2, recorded(CRASHED).generation, HERE, Timeline(1))
 
 
 def test_the_old_primary_back_as_a_standby_is_fenced_and_a_candidate() -> None:
@@ -385,20 +385,20 @@ def test_a_standby_of_a_standby_is_neither_cut_nor_moved() -> None:
     four = cascade(a_cluster("pg1* pg2 pg3 pg4"), "pg4", "pg3")
     down = on_host(crashed(four, "pg1"), "pg1", control=control())
     assert kinds(acted(down)) == [["Fence pg1", "Cut pg2", "Cut pg3"]]
-    assert kinds(acted(fencing(fenced(cut(down)))))[-3:] == [["Rescue pg2"], ["Promote pg2"], ["Follow pg3"]]
+    assert kinds(acted(fencing(fenced(cut(down)))))[-3:] == [["Rescue pg2"], ["Follow pg3"], ["Promote pg2"]]
 
 
 def test_a_standby_of_the_new_primary_is_pointed_at_it_again() -> None:
     four = cascade(a_cluster("pg1* pg2 pg3 pg4"), "pg4", "pg2")
     down = on_host(crashed(four, "pg1"), "pg1", control=control())
-    assert kinds(acted(fencing(fenced(cut(down)))))[-1] == ["Follow pg3", "Follow pg4"]
+    assert kinds(acted(fencing(fenced(cut(down)))))[-2] == ["Follow pg3", "Follow pg4"]
 
 
 # PROMOTING
 def test_promoting_goes_on_until_it_is_seen() -> None:
     act = acted(promoting(fenced(cut(CRASHED))))
     assert act.record is None
-    assert kinds(act) == [["Rescue pg2"], ["Promote pg2"], ["Follow pg3"]]
+    assert kinds(act) == [["Rescue pg2"], ["Follow pg3"], ["Promote pg2"]]
 
 
 def test_a_candidate_that_needs_the_rescue_is_not_promoted_without_it() -> None:
@@ -406,7 +406,7 @@ def test_a_candidate_that_needs_the_rescue_is_not_promoted_without_it() -> None:
     far = changed_record(promoting(fenced(cut(CRASHED))), primary_lsn=Lsn(HERE + 2**30))
     stages = acted(far).stages
     assert [stage.must for stage in stages] == [True, True, False]
-    assert [stage.must for stage in acted(changed_record(far, forced=True)).stages] == [False, True, False]
+    assert [stage.must for stage in acted(changed_record(far, forced=True)).stages] == [False, False, True]
 
 
 def test_a_promotion_is_verified_by_its_new_timeline() -> None:
