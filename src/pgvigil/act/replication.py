@@ -21,7 +21,8 @@ CHECKPOINT_S: Final = 300.0
 DUPLICATE: Final = "42710"
 _RECEIVED: Final = (
     "select pg_is_in_recovery() as recovering, "
-    "pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replayed"
+    "pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replayed, "
+    "current_setting('synchronous_standby_names') as names"
 )
 _RECEIVER: Final = "select pid from pg_stat_get_wal_receiver() where pid is not null"
 
@@ -60,11 +61,18 @@ def _settle_s(bench: Bench) -> float:
 
 
 async def confirm_promote(step: Promote, bench: Bench) -> None:
-    """Still a standby with at least what it was chosen for, or promoted already. Raises WorldChanged."""
+    """Still a standby with at least what it was chosen for, or promoted already. Raises WorldChanged.
+
+    With `quorum` it must know, too, who its first commit is to wait for.
+    """
     bench.still(step.generation)
     (row,) = await bench.sql(step.node, _RECEIVED)
     if row["recovering"] == "f":
         return
+    if step.waits_for is not None and row["names"] != step.waits_for.setting:
+        raise WorldChanged(
+            f"{step.node} would not wait for {step.waits_for}", detail=f"'{row['names']}' is set"
+        )
     ends = [Lsn.parse(text) for text in (row["received"], row["replayed"]) if text]
     if max(ends, default=Lsn(0)) < step.at_least:
         raise WorldChanged(f"{step.node} has less than it was chosen for", detail=f"{ends} < {step.at_least}")

@@ -31,15 +31,15 @@ def promotion_stages(
         if not complete and name in situation.view.nodes and _may_have_more(situation, name, timeline)
     ]
     follows = tuple(Follow(name, chosen, record.generation) for name in sorted(followers(situation, chosen)))
-    promote = Promote(chosen, record.generation, at_least, timeline)
+    promote = Promote(chosen, record.generation, at_least, timeline, record.sync_next)
     must = rescue_demanded(situation) or (
         _lacking(situation, timeline, at_least) and not record.forced and bool(rescues)
     )
     late = must or (complete and not (record.sync_next and record.sync_next.acks))
     first, last = ((), follows) if late else (follows, ())
     sync = (SetSync(chosen, record.generation, record.sync_next),) if record.sync_next else ()
-    carry = Stage(tuple(rescues), must=must)
-    stages = (Stage(sync), carry, Stage(first, must=False), Stage((promote,)), Stage(last, must=False))
+    carry = Stage((*sync, *rescues), must=must)
+    stages = (carry, Stage(first, must=False), Stage((promote,)), Stage(last, must=False))
     return tuple(stage for stage in stages if stage.steps)
 
 

@@ -73,6 +73,8 @@ class Promote:
     at_least: Lsn
     beyond: Timeline
     """The new timeline must be higher than this one."""
+    waits_for: SyncSet | None = None
+    """It must have been told before to have commits wait for these (`quorum`). None: that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,9 @@ def _recovering(server: "Server", _: Params, __: "Life") -> Rows:
 
 def _received(server: "Server", _: Params, __: "Life") -> Rows:
     end = str(server.data.end)
-    return ({"recovering": _bool(server.in_recovery), "received": end, "replayed": end},)
+    names = server.settings.get(NAMES, "")
+    recovering = _bool(server.in_recovery)
+    return ({"recovering": recovering, "received": end, "replayed": end, "names": names},)
 
 
 def _positions(server: "Server", _: Params, __: "Life") -> Rows:
