@@ -22,13 +22,12 @@ LEFT_AFTER_S: Final = 0.3
 
 def upkeep(situation: Situation) -> Decision | None:
     """What is to be changed or told about the synchronous set while the primary serves; None: nothing."""
-    paused = situation.record.is_paused(situation.wall)
+    if situation.record.is_paused(situation.wall):
+        return _drifted_while_paused(situation) if situation.primary.primary else None
     if situation.spec.protection is not Protection.QUORUM:
-        return None if paused else _let_go(situation)
+        return _let_go(situation)
     if situation.primary.primary is None:
         return None
-    if paused:
-        return _drifted_while_paused(situation)
     return _drifted(situation) or _change(situation) or _waiting(situation)
 
 
