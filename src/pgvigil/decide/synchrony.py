@@ -115,10 +115,10 @@ def _change(situation: Situation) -> Act | None:
     assert record.sync is not None
     present = weaker(record.sync, record.sync_next)
     target = _wanted(situation, present)
-    if record.sync_next is not None and _cannot_be_confirmed(situation, record.sync_next):
-        return None
     if record.sync_next is not None:
         if target == record.sync_next or next_change(present, target) == record.sync_next:
+            if _cannot_be_confirmed(situation, record.sync_next):
+                return None
             return _act(situation, record, "the change under way is not confirmed yet")
         return _set(situation, next_change(present, target), _reason(situation, present, target))
     if target == record.sync:

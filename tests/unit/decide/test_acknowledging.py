@@ -102,3 +102,11 @@ def test_a_set_that_nobody_is_in_promises_nothing_and_says_so() -> None:
     cluster = quorum(a_cluster(), SyncSet(1, frozenset()), degrade=False)
     lost = witnessed(vanished(silent(cluster, "pg3"), "pg1"), "pg1", Reach.NO_REPLY, ["pg2"])
     assert rule(lost) == "not_lossless"
+
+
+def test_who_comes_is_waited_for_also_where_commits_wait_for_nobody_in_particular() -> None:
+    cluster = quorum(a_cluster(), SyncSet(1, frozenset()), degrade=False)
+    waiting = changed_record(cluster, sync=ALONE, sync_next=SyncSet(1, frozenset()))
+    assert recorded(waiting).sync_next == BOTH
+    nobody = said(waiting, "pg1", senders=())
+    assert rule(nobody) == "commits_wait"
