@@ -1,7 +1,7 @@
 # `make` alone prints this help. Everything works from a fresh clone with Python >= 3.11 and make.
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
-.PHONY: help setup majors demo test test-majors test-faults soak fix lint lint-style lint-format lint-types lint-imports lint-house \
+.PHONY: help setup majors demo test test-majors test-faults soak simulate fix lint lint-style lint-format lint-types lint-imports lint-house \
 	 bench bench-failover lock clean
 BIN := .venv/bin
 ARGS ?=
@@ -46,6 +46,9 @@ lint-imports: setup
 	$(BIN)/lint-imports --no-cache
 lint-house: setup
 	$(BIN)/pytest -q tests/house
+
+simulate: setup  ## Run 510 seeds of today on simulated clusters: both protections, 2, 3 and 5 nodes.
+	$(BIN)/python -m tests.simulation.fresh
 
 fix: setup  ## Repair what can be repaired by machine: style and format.
 	$(BIN)/ruff check --fix

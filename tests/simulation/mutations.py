@@ -133,10 +133,6 @@ FOUND_BY_SEEDS: tuple[Mutate, ...] = (
 )
 
 
-def compare_without_cutting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lossless, "severed", lambda _, __: True)
-
-
 def cut_one_too_few(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quorum, "cuts_needed", lambda in_force: len(in_force.standbys) - in_force.acks)
 
@@ -152,17 +148,6 @@ def believe_the_setting(patch: pytest.MonkeyPatch) -> None:
 
 def forget_the_change_under_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lossless, "weaker", lambda one, _: one)
-
-
-def keep_the_promise_through_a_promotion(patch: pytest.MonkeyPatch) -> None:
-    synchronous = promotion.synchronous
-
-    def keeping(situation: Situation) -> ClusterRecord:
-        record = synchronous(situation)
-        return replace(record, sync=record.sync_next) if record.sync_next else record
-
-    patch.setattr(failover, "synchronous", keeping)
-    patch.setattr(switchover, "synchronous", keeping)
 
 
 def lower_before_it_is_on_record(patch: pytest.MonkeyPatch) -> None:
@@ -204,15 +189,5 @@ def degrade_without_asking(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lossless, "ground", lambda _: lossless.Ground(Fenced.QUORUM))
 
 
-FOUND_WITH_QUORUM: tuple[Mutate, ...] = (
-    compare_without_cutting,
-    cut_one_too_few,
-    believe_the_setting,
-    forget_the_change_under_way,
-    keep_the_promise_through_a_promotion,
-    lower_before_it_is_on_record,
-    take_writes_before_waiting,
-    promote_any_that_is_cut,
-    do_without_the_rescue,
-    degrade_without_asking,
-)
+FOUND_WITH_QUORUM: tuple[Mutate, ...] = (take_writes_before_waiting, promote_any_that_is_cut)
+"""By seeds; those that do harm only in rare moments are in `test_quorum`, with such moments."""

@@ -192,8 +192,9 @@ class Rules:
                 self._broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
 
     def _left_behind(self, server: "Server", record: ClusterRecord) -> None:
-        """I4: what another node of this history has, and its host could have handed over, is not lost.
+        """I4: what an old primary has, and its host could have handed over, is not lost.
 
+        What only a standby has that crashed at the same time may be (`failover.max_lag`).
         I5: nor is anything at all, if the change was planned.
         """
         if record.fenced is Fenced.QUORUM:
@@ -203,7 +204,8 @@ class Rules:
             behind = other.data.wal[mine:]
             kin = other is not server and other.data.common(server.data) == mine
             planned = record.origin is Origin.SWITCHOVER and other.name == record.previous
-            if not kin or other.name in self.by_hand or not (planned or self._known_before(other)):
+            ours = other.name in record.deposed and self._known_before(other)
+            if not kin or other.name in self.by_hand or not (planned or ours):
                 continue
             if rows := [record.row for record in behind if record.row]:
                 rule = "I5" if planned else "I4"
