@@ -1,9 +1,9 @@
 """How long commits wait when a synchronous standby is lost (`protection: quorum`), run by run.
 
 Needs root, openssh-server, nftables and a PostgreSQL; hosts are network namespaces (`tests.lab`). A client
-writes 50 rows a second. Each run loses one standby, waits until writes go on and a while longer, brings it back
-and waits until commits wait for it again. Seconds are the longest gap between two acknowledged rows from the
-loss on; `gap before the loss` is the same without one.
+writes 50 rows a second. Each run loses one standby, waits until writes go on and a while longer, brings it
+back and waits until commits wait for it again. Seconds are the longest gap between two acknowledged rows from
+the loss on; `gap before the loss` is the same without one.
 
 `n=2, k=1`: two standbys, any one acknowledges: the other does, no gap belongs to it. `n=1`: the only one is
 lost, and commits wait until the controller has the primary wait for nobody (`degrade: true`).
