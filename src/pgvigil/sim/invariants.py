@@ -141,14 +141,20 @@ class Rules:
         other = self._promoted.setdefault(record.generation, server.name)
         if other != server.name:
             self._broken("I1", f"generation {record.generation} promotes {other} and {server.name}")
-        best = self._furthest_standby(server)
+        revoked = record.deposed if record.fenced is Fenced.QUORUM else frozenset()
+        best = self._furthest_standby(server, revoked)
         if best is not None:
             text = f"{server.name} ({server.data.end}) is promoted, {best.name} has {best.data.end}"
             self._broken("I4", text)
 
-    def _furthest_standby(self, server: "Server") -> "Server | None":
-        """A standby of the same history that the controller could ask, and that has more."""
+    def _furthest_standby(self, server: "Server", revoked: "frozenset[NodeName]") -> "Server | None":
+        """A standby of the same history that the controller could ask, and that has more.
+
+        `revoked`: nodes that could acknowledge nothing; what only they have, nobody was told of.
+        """
         for other in self._world.servers.values():
+            if other.name in revoked:
+                continue
             better = other.in_recovery and other.state == "running" and other.data.end > server.data.end
             kin = server.data.within(other.data)
             if other is server or not better or not kin or other.frozen or other.rejects:
