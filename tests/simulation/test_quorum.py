@@ -225,7 +225,16 @@ def test_a_promise_that_is_kept_carelessly_is_broken(
     assert any(each.rule in ("I2", "I3") for violations in broken for each in violations)
 
 
-KEPT = ((58, 3), (58, 5), (70, 5), (1215, 2), (73994100001, 2), (73994100001, 3), (73994100002, 3))
+KEPT = (
+    (58, 3),
+    (58, 5),
+    (70, 5),
+    (1215, 2),
+    (301025, 2),
+    (73994100001, 2),
+    (73994100001, 3),
+    (73994100002, 3),
+)
 """Seeds that once broke something in quorum mode, and with how many nodes."""
 FRESH = range(1, 13)
 LOOKS_ON = 60

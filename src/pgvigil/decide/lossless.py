@@ -32,10 +32,23 @@ class Ground:
         if self.only is not None:
             return "" if node.name == self.only else f"only {self.only} is sure to have every commit"
         if self.rescue:
-            return "" if situation.spec.node(node.name).shell else "no shell there to carry WAL to"
+            return _cannot_take(situation, node)
         if (role.timeline, role.furthest) < self.floor:
             return "it lacks WAL that may have been acknowledged"
         return ""
+
+
+def _cannot_take(situation: Situation, node: NodeView) -> str:
+    """Why the stopped primary's WAL cannot be carried to this standby; empty: it can.
+
+    A candidate that was promoted, and lost before it was verified, went on to a timeline of its own.
+    """
+    if not situation.spec.node(node.name).shell:
+        return "no shell there to carry WAL to"
+    host, role = is_down(situation.primary), node.standby
+    if host and host.control and role and role.timeline != host.control.timeline:
+        return f"it is on timeline {role.timeline}, the WAL that it needs on {host.control.timeline}"
+    return ""
 
 
 def demanded(situation: Situation) -> bool:
