@@ -144,6 +144,8 @@ class SqlWatch:
                 asked.cancel()
                 with contextlib.suppress(asyncio.CancelledError, SessionEnded, NoReply):
                     await asked
+            elif not asked.cancelled():
+                asked.exception()  # the new session ended the old one under it: asyncio wants that looked at
         self._conclude(asked, begun)
 
     async def _try_beside(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:

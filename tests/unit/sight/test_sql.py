@@ -1,0 +1,58 @@
+"""One node's session: a late probe, and the new session that is tried beside it."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from pgvigil.model.sighting import Farewell, Silence
+from pgvigil.ports.clock import SystemClock
+from pgvigil.ports.contract import NodePorts, Row, SessionEnded
+from pgvigil.sight.sql import SqlWatch
+from tests.builders import TIMINGS, a_cluster
+
+
+class Late:
+    """A session that never answers, until it is closed under the question."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self._closed: asyncio.Future[tuple[Row, ...]] = asyncio.get_running_loop().create_future()
+
+    async def open(self, *, within_s: float) -> None:
+        return
+
+    async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
+        return await asyncio.shield(self._closed)
+
+    async def ended(self) -> Farewell:
+        never: asyncio.Future[Farewell] = asyncio.get_running_loop().create_future()
+        return await never
+
+    def close(self) -> None:
+        self.is_open = False
+        if not self._closed.done():
+            self._closed.set_exception(SessionEnded("no session with us", Farewell(message="closed by us")))
+
+
+async def told_by_the_loop() -> tuple[list[dict[str, Any]], bool]:
+    """What asyncio has to complain of after a new session won, and whether that one is kept."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    spec = a_cluster("pg1*").spec.nodes[0]
+    late, new = Late(), Late()
+    ports = NodePorts(spec, lambda: new, late, None)
+    timings = replace(TIMINGS, suspect_after=timedelta(milliseconds=1))
+    watch = SqlWatch(ports, timings, SystemClock(), lambda: None)
+    await watch._once()
+    assert getattr(watch.look, "silence", None) is Silence.OVERDUE
+    for _ in range(3):
+        await asyncio.sleep(0)
+        gc.collect()
+    return complaints, ports.session is new
+
+
+def test_a_late_session_whose_place_another_takes_leaves_no_complaint() -> None:
+    assert asyncio.run(told_by_the_loop()) == ([], True)
