@@ -54,7 +54,13 @@ def not_rescuable(situation: Situation, chosen: NodeName) -> tuple[NodeName, ...
         return ()
     timeline, nodes = _ending(situation, chosen), situation.view.nodes
     needed = sorted(situation.record.rescue_from)
-    return tuple(n for n in needed if n not in nodes or not _may_have_more(situation, n, timeline))
+    return tuple(n for n in needed if n not in nodes or not _has_or_had(situation, n, timeline))
+
+
+def _has_or_had(situation: Situation, name: NodeName, timeline: Timeline) -> bool:
+    """Whether its WAL can be fetched, or was: nobody went on to a newer timeline without it."""
+    host = is_down(situation.view.node(name))
+    return host is not None and (host.control is None or host.control.timeline <= timeline)
 
 
 def stop_again(situation: Situation, names: tuple[NodeName, ...]) -> tuple[Step, ...]:
