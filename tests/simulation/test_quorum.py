@@ -235,6 +235,7 @@ KEPT = (
     (73994100001, 2),
     (73994100001, 3),
     (73994100002, 3),
+    (73994100101, 3),
 )
 """Seeds that once broke something in quorum mode, and with how many nodes."""
 FRESH = range(1, 13)

@@ -147,7 +147,7 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         return _reattach(situation, node)
     if finding and node.standby and node.standby.receiver is None:
         return Nudge(node.name, record.generation)
-    if _under_another_name(situation, node):
+    if _under_another_name(situation, node) or _needed_to_acknowledge(situation, node):
         return Follow(node.name, record.primary, record.generation)
     if node.standby and node.standby.receiver:
         unused = {
@@ -181,6 +181,22 @@ def _under_another_name(situation: Situation, node: NodeView) -> bool:
     return points_at(role.conninfo, situation.spec.node(situation.record.primary)) or (
         nobody and fed_by_standby(situation, node) is None
     )
+
+
+def _needed_to_acknowledge(situation: Situation, node: NodeView) -> bool:
+    """Whether a standby of a standby is needed at the primary: there it acknowledges nothing (`quorum`).
+
+    So it may be after a change of primary in which it could not be pointed at the new one. Where enough
+    others acknowledge, it stays where it is.
+    """
+    spec, answer = situation.spec, situation.primary.answer
+    if spec.protection is not Protection.QUORUM or not spec.node(node.name).may_acknowledge():
+        return False
+    if answer is None or fed_by_standby(situation, node) is None:
+        return False
+    able = {other.name for other in spec.others(situation.record.primary) if other.may_acknowledge()}
+    direct = able & {sender.application_name for sender in answer.senders}
+    return len(direct) < spec.sync_required
 
 
 def _signal_left(situation: Situation, node: NodeView) -> bool:

@@ -229,6 +229,13 @@ QUORUM = changed_record(
 )
 
 
+def unsent(cluster: Cluster, node: str) -> Cluster:
+    """The primary has no WAL sender for that node."""
+    answer = cluster.view.node(cluster.record.primary).answer
+    assert answer
+    return said(cluster, "pg1", senders=tuple(s for s in answer.senders if s.application_name != node))
+
+
 def known_as(cluster: Cluster, name: str, *, conninfo: str = "") -> Cluster:
     """pg2 streams from the primary under another name, as its connection settings say."""
     answer = cluster.view.node(PG1).answer
@@ -273,6 +280,14 @@ def known_as(cluster: Cluster, name: str, *, conninfo: str = "") -> Cluster:
             id="the user's own way of pointing it gives what it gives",
         ),
         pytest.param(cascade(QUORUM, "pg2", "pg3"), [], id="a standby of a standby is left alone"),
+        pytest.param(
+            changed_spec(unsent(cascade(QUORUM, "pg2", "pg3"), "pg2"), sync_required=2),
+            ["Follow pg2"],
+            id="unless too few acknowledge without it",
+        ),
+        pytest.param(
+            unsent(cascade(QUORUM, "pg2", "pg3"), "pg2"), [], id="where enough do, it stays where it is"
+        ),
     ],
 )
 def test_a_standby_that_cannot_acknowledge_for_its_name_is_pointed_anew(
