@@ -44,6 +44,10 @@ while [ $# -gt 0 ]; do [ "$1" != -h ] || host=$2; shift; done
 """Like pg_isready: at once when a node answers, after its own time when it does not."""
 
 
+def _quits() -> None:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 class Node:
     """A node with a guard, a server that is a sleeping process, and other nodes that are files."""
 
@@ -112,7 +116,8 @@ class Node:
 
     def serve(self, *, postmaster: bool = True) -> subprocess.Popen[bytes]:
         """A server process works in the data directory."""
-        server = subprocess.Popen([self.bin / "postgres", "600"], cwd=self.data)
+        # a job in the background of a script may ignore SIGQUIT, and hands that down
+        server = subprocess.Popen([self.bin / "postgres", "600"], cwd=self.data, preexec_fn=_quits)
         self._servers.append(server)
         if postmaster:
             (self.data / "postmaster.pid").write_text(f"{server.pid}\n")

@@ -1,8 +1,10 @@
 """The script by which a host without PostgreSQL tries to reach servers: every shell, every program."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +71,11 @@ def path_with(folder: Path, *names: str, coreutils: bool = True) -> Path:
     """A directory with these programs alone; what the machine lacks comes from busybox."""
     folder.mkdir()
     for name in (*names, *(TOOLS if coreutils else ())):
-        found = shutil.which(name) or shutil.which("busybox")
+        found = (
+            os.path.realpath(sys.executable)
+            if name == "python3"
+            else shutil.which(name) or shutil.which("busybox")
+        )
         assert found, f"neither {name} nor busybox is here"
         (folder / name).symlink_to(found)
     return folder

@@ -19,7 +19,7 @@ FINDS = {
     "believe_a_fence_that_failed": 1,
     "record_after_the_effect": 0,
     "prefer_the_less_advanced": 1,
-    "take_a_refusal_for_a_crash": 80,
+    "take_a_refusal_for_a_crash": 160,
     "act_while_paused": 77,
     "rescue_nothing": 57,
     "leave_stale_primaries_alone": 1,
