@@ -79,19 +79,21 @@ class Trial:
         status = self.product.status()
         told = (status["primary"], status["generation"])
         assert told == (primary.name, generation), self.product.explain(AssertionError(str(told)))
-        strays = self._strays(stray, primary) if stray and stray is not primary else frozenset()
+        strays = self._strays(stray) if stray else frozenset()
         with self.cluster.lab.connect(primary) as connection:
             lost = [row for row in self.writer.lost(connection) if row not in strays]
         assert len(lost) <= lost_at_most, self.product.explain(AssertionError(f"lost: {lost}"))
         turns = [name for name, _ in groupby(ack.node for ack in self.writer.acks if ack.id not in strays)]
         assert len(turns) <= generation, f"more turns than generations, so two wrote at once: {turns}"
-        assert not strays or "stale_primary" in self.product.kinds()
+        assert not strays or {"stale_primary", "fence"} & set(self.product.kinds())
 
-    def _strays(self, stray: LabHost, primary: LabHost) -> frozenset[int]:
-        """Rows that the old primary acknowledged after the new one had begun to."""
+    def _strays(self, stray: LabHost) -> frozenset[int]:
+        """Rows that the old primary acknowledged while others did; it may be primary again later."""
         acks = self.writer.acks
-        began = next(ack.acknowledged for ack in acks if ack.node == primary.name)
-        return frozenset(ack.id for ack in acks if ack.node == stray.name and ack.acknowledged > began)
+        others = [ack.acknowledged for ack in acks if ack.node != stray.name]
+        return frozenset(
+            ack.id for ack in acks if ack.node == stray.name and min(others) < ack.acknowledged < max(others)
+        )
 
     def nothing_happened(self) -> None:
         """The first primary still is it, and nothing was done to anybody but what repairs standbys."""
