@@ -144,8 +144,7 @@ class Guard:
         except TimedOut:
             status = self.status(cluster)
             findings = [(f["problem"], f["node"], f["evidence"]) for f in status["findings"]]
-            story = "\n".join(f"{e['at']} {e['kind']} {e['text']}" for e in self.events(cluster)[-25:])
-            raise AssertionError(f"{status['health']}: {status['decision']} {findings}\n{story}") from None
+            raise AssertionError(f"{status['health']}: {status['decision']} {findings}") from None
 
     def await_primary(self, other_than: str, *, within_s: float = 30.0) -> str:
         def changed() -> bool:
@@ -154,6 +153,14 @@ class Guard:
 
         wait_until(changed, within_s=within_s, what=f"another primary than {other_than}")
         return self.primary()
+
+    def story(self) -> str:
+        """The last events of each cluster, and what it decides now: what a failed test has to show."""
+        lines = []
+        for spec in self._specs:
+            lines += [f"{e['at']} {e['kind']} {e['text']}" for e in self.events(spec.name)[-120:]]
+            lines.append(f"now: {self.status(spec.name)['decision']}")
+        return "\n".join(lines)
 
     def _call(self, coroutine: Coroutine[Any, Any, T], within_s: float = 30.0) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(within_s)
@@ -193,6 +200,10 @@ def guarding(
         for spec in specs if wait else ():
             wait_until(partial(_taken_over, ready[0], spec), within_s=20, what="taking over")
         yield ready[0]
+    except BaseException as error:
+        if ready:
+            error.add_note(ready[0].story())
+        raise
     finally:
         for end in stop:
             end()

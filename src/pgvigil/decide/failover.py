@@ -1,7 +1,6 @@
 """Unplanned change of primary: fence, cut, elect, rescue, promote, follow (SAFETY §4), phase by phase."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -16,12 +15,21 @@ from pgvigil.decide.promotion import (
     strays_first,
     synchronous,
 )
+from pgvigil.decide.restart import (
+    last_known,
+    left_behind,
+    looping,
+    processes_left,
+    restart,
+    silent_since,
+    too_many,
+)
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.decide.synchrony import forgotten
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
-from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
-from pgvigil.model.spec import AfterCrash, Rate
+from pgvigil.model.sighting import NodeView, Primary
+from pgvigil.model.spec import AfterCrash
 from pgvigil.model.step import (
     Act,
     Decision,
@@ -57,15 +65,17 @@ def begin(situation: Situation, finding: Finding) -> Decision:
         return Hold("not_automatic", "failover.automatic is off", hint, evidence=finding.evidence)
     election = elect(situation)
     restartable = is_down(situation.primary) is not None and finding.problem is Problem.PRIMARY_CRASHED
-    loops = restartable and policy.max_per and _too_many(situation, record.restarts, policy.max_per)
+    if policy.after_crash is AfterCrash.RESTART and (wait := processes_left(situation, finding)):
+        return wait
+    loops = restartable and policy.max_per and too_many(situation, record.restarts, policy.max_per)
     if restartable and not loops and policy.after_crash is AfterCrash.RESTART:
-        return _restart(situation, finding.evidence, "after_crash: restart")
+        return restart(situation, finding.evidence, "after_crash: restart")
     if election.chosen is None:
         if restartable:
-            again = _restart(situation, finding.evidence, "no standby is fit to be promoted")
-            return _looping(situation, policy.max_per, election) if loops and policy.max_per else again
+            again = restart(situation, finding.evidence, "no standby is fit to be promoted")
+            return looping(situation, policy.max_per, election) if loops and policy.max_per else again
         return _nobody(situation, election, finding.evidence)
-    if policy.max_per and _too_many(situation, record.failovers, policy.max_per):
+    if policy.max_per and too_many(situation, record.failovers, policy.max_per):
         reason = f"there were {policy.max_per.count} failovers in {policy.max_per.within} already"
         hint = f"look at why, then: pgvigil failover {spec.name}"
         return Hold("cool_down", reason, hint, evidence=finding.evidence)
@@ -94,14 +104,14 @@ def start(
         generation=record.next_generation(),
         deposed=record.deposed | {record.primary},
         since=situation.wall,
-        began=record.began if record.phase is not Phase.STABLE else _silent_since(situation),
+        began=record.began if record.phase is not Phase.STABLE else silent_since(situation),
         previous=record.previous if record.phase is not Phase.STABLE else record.primary,
-        fenced=None,
+        fenced=None if record.phase is Phase.STABLE else _risk(record),
         candidate=wanted,
         forced=forced,
         at_least=record.at_least,
         failovers=record.failovers if asked else (*record.failovers, situation.wall)[-20:],
-        primary_lsn=_last_known(situation),
+        primary_lsn=last_known(situation),
     )
     ahead = replace(situation, record=fencing)
     steps = (*fence_steps(ahead), *stray_fences(ahead), *cut_steps(ahead))
@@ -132,7 +142,7 @@ def fencing(situation: Situation) -> Decision:
     if election.chosen is None:
         host = is_down(situation.primary)
         if host is not None and not situation.primary.standby:
-            return _restart(situation, election.rejected, "no standby is fit to be promoted")
+            return restart(situation, election.rejected, "no standby is fit to be promoted")
         return _nobody(situation, election, ())
     fenced = ground.fenced if ground else proof(situation)
     return _promote(situation, election.chosen, election.at, fenced or Fenced.RISK_ACCEPTED)
@@ -249,13 +259,14 @@ def _fetch_first(situation: Situation, missing: tuple[NodeName, ...]) -> Decisio
 def _promote(
     situation: Situation, chosen: NodeName, at: Lsn, fenced: Fenced, why: str = "it is the furthest"
 ) -> Act:
-    record = situation.record.moved(
+    record = situation.record
+    record = record.moved(
         Phase.PROMOTING,
         primary=chosen,
-        deposed=(situation.record.deposed | {situation.record.primary}) - {chosen},
+        deposed=(record.deposed | {record.primary}) - {chosen},
         at_least=at,
         left=absent(situation, chosen),
-        fenced=fenced,
+        fenced=_risk(record) or fenced,
         rescue_from=_rescue_from(situation, fenced) - {chosen},
         since=situation.wall,
         origin=Origin.FAILOVER,
@@ -266,6 +277,11 @@ def _promote(
     if not not_rescuable(ahead, chosen):
         stages = (*strays_first(ahead), *promotion_stages(ahead, chosen, at))
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
+
+
+def _risk(record: ClusterRecord) -> Fenced | None:
+    """A risk taken in an earlier turn of the same change is still there: the first primary may live."""
+    return Fenced.RISK_ACCEPTED if record.fenced is Fenced.RISK_ACCEPTED else None
 
 
 def _rescue_from(situation: Situation, fenced: Fenced) -> frozenset[NodeName]:
@@ -290,7 +306,7 @@ def _elected(situation: Situation, ground: lossless.Ground | None) -> Election:
     """Who is promoted: with a proof, only somebody it is true of, however far behind the rest he is."""
     record = situation.record
     any_lag = record.forced or ground is not None
-    objection = partial(ground.objection, situation) if ground else None
+    objection = partial(ground.objection, situation) if ground else partial(left_behind, situation)
     election = elect(situation, wanted=record.candidate, any_lag=any_lag, objection=objection)
     if election.chosen is None and record.candidate is not None:
         election = elect(situation, any_lag=any_lag, objection=objection)
@@ -308,24 +324,6 @@ def _catch_up(situation: Situation, ground: lossless.Ground) -> Act | None:
     return Act("catch_up", reason, None, (Stage((follow,)),))
 
 
-def _restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
-    record = situation.record.moved(
-        Phase.RESTARTING,
-        since=situation.wall,
-        restarts=(*situation.record.restarts, situation.wall)[-20:],
-        primary_lsn=_last_known(situation),
-    )
-    step = StartPrimary(record.primary, record.generation)
-    return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
-
-
-def _last_known(situation: Situation) -> Lsn:
-    """The furthest position that the primary of record is known to have had, during this change."""
-    last = situation.primary.last
-    flushed = last.role.flushed if last and isinstance(last.role, Primary) else Lsn(0)
-    return max(situation.record.primary_lsn, flushed)
-
-
 def _change(situation: Situation, role: Primary) -> tuple[tuple[str, str | int | float | None], ...]:
     """What `history` tells of a change of primary. `lost_bytes` is at least that: what was known of."""
     record = situation.record
@@ -341,30 +339,11 @@ def _change(situation: Situation, role: Primary) -> tuple[tuple[str, str | int |
     )
 
 
-def _silent_since(situation: Situation) -> datetime:
-    """The wall time at which the primary fell silent; now, if it is not silent."""
-    sql = situation.primary.sql
-    age = situation.view.at - sql.since if isinstance(sql, NoAnswer | Refusal) else 0.0
-    return situation.wall - timedelta(seconds=age)
-
-
 def _nobody(situation: Situation, election: Election, evidence: tuple[str, ...]) -> Hold:
     hint = f"repair a standby, or accept loss of data: pgvigil failover {situation.spec.name} --force"
     return Hold(
         "nobody_fit", "no standby is fit to be promoted", hint, evidence=(*evidence, *election.rejected)
     )
-
-
-def _too_many(situation: Situation, times: tuple[datetime, ...], rate: Rate) -> bool:
-    return len([at for at in times if situation.wall - at < rate.within]) >= rate.count
-
-
-def _looping(situation: Situation, rate: Rate, election: Election) -> Hold:
-    """It crashes whenever it is started, and nobody can take its place: wait until that was long ago."""
-    name = situation.record.primary
-    reason = f"{name} crashed again after {rate.count} starts in {rate.within}, and no standby is fit"
-    hint = f"read its log, then start it by hand; or repair a standby: pgvigil check {situation.spec.name}"
-    return Hold("restart_loop", reason, hint, evidence=election.rejected)
 
 
 def _resume(situation: Situation) -> str:

@@ -4,12 +4,15 @@ import asyncio
 from typing import Final
 
 from pgvigil.model.command import Failover, Pause, Resume, Switchover
+from pgvigil.model.units import NodeName
 from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.server import STOPPED
 from pgvigil.sim.torment import Fault, Torment, between
 
 AUTHENTICATION: Final = "28P01"
 TOO_MANY: Final = "53300"
+LIFETIME_S: Final = 60.0
+"""If nobody acknowledges anything for so long, there is no new primary."""
 
 
 class Nemesis(Torment):
@@ -30,6 +33,19 @@ class Nemesis(Torment):
         self._victim().kill()
         await self._pause(3.0)
         self._victim().kill()
+
+    async def kill_each_new_primary(self) -> None:
+        """One primary after another, as soon as it has acknowledged something, or a moment later."""
+        world, serving = self._world, self._primary()
+        for _ in range(self._rng.randint(2, len(world.servers))):
+            serving.kill()
+            since = world.loop.time()
+            while not (after := [ack for ack in world.clients.acknowledged[-3:] if ack.at > since]):
+                await asyncio.sleep(0.001)
+                if world.loop.time() - since > LIFETIME_S:
+                    return
+            serving = world.servers[NodeName(after[0].node)]
+            await self._pause(self._rng.choice((0.0, 0.1, 3.0)))
 
     async def stop_cleanly(self) -> None:
         """An administrator stops a server, and starts it again later."""
@@ -279,6 +295,7 @@ FAULTS: Final[tuple[tuple[int, Fault], ...]] = (
     (8, Nemesis.kill_all_processes),
     (4, Nemesis.kill_the_postmaster),
     (4, Nemesis.kill_two),
+    (3, Nemesis.kill_each_new_primary),
     (3, Nemesis.lose_all_standbys),
     (4, Nemesis.stop_cleanly),
     (4, Nemesis.restart_quickly),

@@ -38,6 +38,8 @@ class Stream:
         self.names, self.priority = Names(), 0
         """`synchronous_standby_names` as this WAL sender last read it, and its `sync_priority`."""
         self._started = False
+        self._turns = self._turned = False
+        """Whether the standby is about to ask for the next timeline, and whether it has asked."""
         self.heard = above.world.loop.time()
         self._network = above.world.network
         self._open = True
@@ -48,13 +50,25 @@ class Stream:
         return bool(self.priority and self._started and self.flushed)
 
     def push(self) -> None:
-        """Send what is there and was not sent."""
+        """Send what is there and was not sent. Where a timeline ends, the standby asks for the next one."""
         wal, self._started = self.above.data.wal, True
-        if not self._open or self.sent >= len(wal):
+        if not self._open or self._turns or self.sent >= len(wal):
             return
-        batch, self.sent = tuple(wal[self.sent :]), len(wal)
+        timeline = wal[self.sent].timeline
+        if self.sent and wal[self.sent - 1].timeline != timeline and not self._turned:
+            self._turns = True
+            self.above.later(self.above.world.turn_s(), self._turn)
+            return
+        end = next((i for i in range(self.sent, len(wal)) if wal[i].timeline != timeline), len(wal))
+        batch, self.sent, self._turned = tuple(wal[self.sent : end]), end, False
         below = self.below.server
         self._network.send(self.above.host.name, below.host.name, lambda: self._arrived(batch))
+        if end < len(wal):
+            self.push()
+
+    def _turn(self) -> None:
+        self._turns, self._turned = False, True
+        self.push()
 
     def _arrived(self, batch: tuple[Record, ...]) -> None:
         server = self.below.server

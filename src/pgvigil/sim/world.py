@@ -120,6 +120,10 @@ class World:
             return self.rng.uniform(0.01, 0.3)
         return self.rng.uniform(0.0001, 0.005)
 
+    def turn_s(self) -> float:
+        """How long a standby takes from the end of a timeline to the start of the next one."""
+        return self.rng.uniform(0.003, 0.06)
+
     def promotion_s(self) -> float:
         """How long a promotion takes now."""
         return self.rng.uniform(0.03, 0.3) + self.slow_promotion

@@ -184,6 +184,16 @@ def test_a_crashed_primary_is_restarted_where_it_is(cluster: Cluster, why: str) 
     assert kinds(act) == [["StartPrimary pg1"]]
 
 
+def test_a_crashed_primary_is_restarted_when_its_last_processes_have_ended() -> None:
+    left = policy(on_host(CRASHED, "pg1", strays=(4711,)), after_crash=AfterCrash.RESTART)
+    hold = decided(left)
+    assert isinstance(hold, Hold)
+    assert hold.rule == "processes_left"
+    assert rule(policy(left, after_crash=AfterCrash.FAILOVER)) == "primary_crashed"
+    grace_s = left.spec.timings.restart_grace.total_seconds()
+    assert rule(on_host(silent(left, "pg1", for_s=grace_s + 0.1), "pg1", strays=(4711,))) == "primary_crashed"
+
+
 def test_a_restart_needs_a_host_that_answers() -> None:
     cluster = policy(BARE, after_crash=AfterCrash.RESTART)
     assert rule(cluster) == "primary_crashed"
@@ -350,6 +360,19 @@ def test_nobody_fit_in_fencing_restarts_a_dead_primary_where_it_is() -> None:
     assert (act.rule, kinds(act)) == ("restart", [["StartPrimary pg1"]])
     assert act.record
     assert act.record.phase is Phase.RESTARTING
+
+
+def test_a_candidate_that_went_on_alone_is_started_again_before_another_is_promoted() -> None:
+    ahead = fencing(fenced(cut(on_host(CRASHED, "pg1", control=control(timeline=2, shut_down=False)))))
+    act = acted(ahead)
+    assert (act.rule, kinds(act)) == ("restart", [["StartPrimary pg1"]])
+    assert any("may have taken writes on 2" in text for text in act.evidence)
+    began = WALL - timedelta(seconds=30)
+    times = tuple(began + timedelta(seconds=s) for s in (-5, 1, 2, 3))
+    assert rule(changed_record(ahead, began=began, restarts=times[:3])) == "restart"
+    assert rule(changed_record(ahead, began=began, restarts=times)) == "promote"
+    assert rule(changed_record(ahead, forced=True)) == "promote"
+    assert rule(in_role(ahead, "pg2", timeline=Timeline(2))) == "promote"
 
 
 def test_nobody_fit_in_fencing_and_nothing_to_restart_is_held() -> None:

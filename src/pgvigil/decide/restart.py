@@ -1,0 +1,88 @@
+"""Starting a crashed primary where it is: when, how often, and when nothing else saves its last WAL."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from pgvigil.decide.election import Election
+from pgvigil.decide.situation import Situation, host_says, is_down
+from pgvigil.model.diagnosis import Finding, Problem
+from pgvigil.model.record import Phase
+from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
+from pgvigil.model.spec import Rate
+from pgvigil.model.step import Act, Hold, Stage, StartPrimary
+from pgvigil.model.units import Lsn
+
+RESTARTS_AT_MOST: Final = 3
+"""A candidate that alone has what it acknowledged is started again, before somebody else is promoted."""
+
+
+def restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
+    """Phase RESTARTING, and its step at once; when is noted, for whoever counts."""
+    stable = situation.record.phase is Phase.STABLE
+    record = situation.record.moved(
+        Phase.RESTARTING,
+        since=situation.wall,
+        began=silent_since(situation) if stable else situation.record.began,
+        previous=situation.record.primary if stable else situation.record.previous,
+        restarts=(*situation.record.restarts, situation.wall)[-20:],
+        primary_lsn=last_known(situation),
+    )
+    step = StartPrimary(record.primary, record.generation)
+    return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
+
+
+def processes_left(situation: Situation, finding: Finding) -> Hold | None:
+    """A crashed primary cannot be started while a process of it lives; mostly they end soon."""
+    host = host_says(situation.primary)
+    grace_s = situation.spec.timings.restart_grace.total_seconds()
+    if finding.problem is not Problem.PRIMARY_CRASHED or host is None or not host.strays:
+        return None
+    if situation.silent_s() > grace_s:
+        return None
+    reason = f"{situation.record.primary} crashed, and {len(host.strays)} of its processes have not ended yet"
+    hint = f"wait; it is replaced after {grace_s:g} s, else started again"
+    return Hold("processes_left", reason, hint, evidence=finding.evidence)
+
+
+def left_behind(situation: Situation, node: NodeView) -> str:
+    """Why a standby lacks what cannot be carried to it: its candidate was promoted, and took writes alone.
+
+    Then the candidate is started again where it is, so many times in a change of primary.
+    """
+    record, host, role = situation.record, is_down(situation.primary), node.standby
+    if record.forced or host is None or host.control is None:
+        return ""
+    began = record.began or situation.wall
+    if sum(at >= began for at in record.restarts) >= RESTARTS_AT_MOST:
+        return ""
+    timeline = host.control.timeline
+    if role is None or role.timeline >= timeline:
+        return ""
+    return f"it is on timeline {role.timeline}, and {record.primary} may have taken writes on {timeline}"
+
+
+def looping(situation: Situation, rate: Rate, election: Election) -> Hold:
+    """It crashes whenever it is started, and nobody can take its place: wait until that was long ago."""
+    name = situation.record.primary
+    reason = f"{name} crashed again after {rate.count} starts in {rate.within}, and no standby is fit"
+    hint = f"read its log, then start it by hand; or repair a standby: pgvigil check {situation.spec.name}"
+    return Hold("restart_loop", reason, hint, evidence=election.rejected)
+
+
+def too_many(situation: Situation, times: tuple[datetime, ...], rate: Rate) -> bool:
+    """Whether that happened as often as the rate allows, up to now."""
+    return len([at for at in times if situation.wall - at < rate.within]) >= rate.count
+
+
+def last_known(situation: Situation) -> Lsn:
+    """The furthest position that the primary of record is known to have had, during this change."""
+    last = situation.primary.last
+    flushed = last.role.flushed if last and isinstance(last.role, Primary) else Lsn(0)
+    return max(situation.record.primary_lsn, flushed)
+
+
+def silent_since(situation: Situation) -> datetime:
+    """The wall time at which the primary fell silent; now, if it is not silent."""
+    sql = situation.primary.sql
+    age = situation.view.at - sql.since if isinstance(sql, NoAnswer | Refusal) else 0.0
+    return situation.wall - timedelta(seconds=age)
