@@ -54,13 +54,13 @@ def primary_lost(case: Case) -> Finding | None:
 def _counted_from(case: Case, since: Instant, silence: Silence) -> float:
     """From when on nobody got through: neither we to the server, or by TCP to its host, nor anybody else.
 
-    One failure of somebody who has just got through may be a slow moment of his.
+    Nor were we out of sight of most places since: they come back one by one, and are asked a little later. One failure of somebody who has just got through may be a slow moment of his.
     """
     touch = case.primary.touch
     reached = [word.reached_at for word in case.primary.witnesses if word.reached_at is not None]
     if touch and touch.reached_at is not None and silence is not Silence.MUTE:
         reached.append(touch.reached_at)
-    return max(since, case.view.sound_since, *reached)
+    return max(since, case.view.sound_since, _outnumbered_until(case), *reached)
 
 
 def _vantage_points(case: Case, since: Instant) -> tuple[list[str], list[NodeName]]:
@@ -84,6 +84,14 @@ def outnumbered(case: Case) -> str:
         return ""
     names = ", ".join(sorted(silent))
     return f"{names} cannot be reached from here either: they may see it well, and we be the ones cut off"
+
+
+def _outnumbered_until(case: Case) -> Instant:
+    """When more places than half were last silent to us at once; long ago if they never were."""
+    nodes = [node for node in case.view.nodes.values() if node.name != case.record.primary]
+    unheard = sorted((node.unheard_at for node in nodes if node.unheard_at is not None), reverse=True)
+    enough = (len(nodes) + len(case.view.witnesses) + 1) // 2
+    return unheard[enough] if len(unheard) > enough else Instant(0.0)
 
 
 def _host_asked(case: Case, since: Instant) -> bool:

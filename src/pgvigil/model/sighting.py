@@ -327,6 +327,8 @@ class NodeView:
     """Who cannot reach its host since the present silence began. Asked only where guards are wanted."""
     receiver_lost_at: Instant | None = None
     """When this standby was first seen without the WAL receiver it had; None while it has one."""
+    unheard_at: Instant | None = None
+    """When it last did not speak (see `speaks`); None: it always did."""
 
     @property
     def answer(self) -> Answer | None:

@@ -79,6 +79,7 @@ class ClusterWatch:
         }
         self._cut_off = CutOffWatch(spec, nodes, clock, lambda name: self._sql[name].look, self.news.set)
         self._receiver_lost: dict[NodeName, Instant] = {}
+        self._unheard: dict[NodeName, Instant] = {}
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
         self._touches: dict[NodeName, Touch] = {}
         self._references = References(Instant(0.0))
@@ -109,6 +110,10 @@ class ClusterWatch:
         now = self._clock.now()
         late = max((late for at, late in self._late if now - at < LATE_MEMORY_S), default=0.0)
         nodes = {name: self._node_view(name) for name in self._nodes}
+        for name, node in nodes.items():
+            if not node.speaks:
+                self._unheard[name] = now
+                nodes[name] = replace(node, unheard_at=now)
         if not self._references.sound or not any(node.speaks for node in nodes.values()):
             self._sound_since = now
         witnesses = {host.name: host.look for host in self._witness_hosts}
@@ -183,6 +188,7 @@ class ClusterWatch:
             guard=self._guard[name].look,
             cut_off=self._cut_off.of(name),
             receiver_lost_at=self._receiver_lost.get(name),
+            unheard_at=self._unheard.get(name),
         )
 
     def _sql_news(self, name: NodeName) -> Callable[[], None]:

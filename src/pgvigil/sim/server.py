@@ -267,6 +267,8 @@ class Server:
         if not self.frozen:
             return
         self.frozen = False
+        if self.serving_since >= 0.0:
+            self.serving_since = self.world.loop.time()
         queued, self._queued = self._queued, []
         for work in queued:
             work()

@@ -357,6 +357,18 @@ def test_without_references_anybody_who_speaks_proves_our_network() -> None:
     assert not judged(silent(alone, "pg3", Silence.REFUSED)).find(Problem.CONTROLLER_ISOLATED)
 
 
+def test_silence_counts_only_from_when_most_places_were_back_in_sight() -> None:
+    def back(pg2_s: float, pg3_s: float) -> Cluster:
+        cluster = witnessed(lost(C), "pg1", Reach.NO_REPLY, ["pg2"])
+        for name, ago_s in (("pg2", pg2_s), ("pg3", pg3_s)):
+            cluster = seen(cluster, name, unheard_at=Instant(cluster.view.at - ago_s))
+        return cluster
+
+    assert explained(back(0.1, 0.2)) == "primary_lost waiting"
+    assert explained(back(2.9, 0.1)) == "primary_lost waiting"
+    assert explained(back(3.1, 0.1)) == "primary_lost now"
+
+
 def test_silence_counts_only_from_when_our_own_network_is_sound_again() -> None:
     cluster = witnessed(lost(C, for_s=60), "pg1", Reach.NO_REPLY, ["pg2"])
     healed = replace(cluster, view=replace(cluster.view, sound_since=Instant(cluster.view.at - 1)))
