@@ -27,17 +27,13 @@ from pgvigil.model.sighting import (
     NodeView,
     Postmaster,
     Primary,
-    Reach,
     Receiver,
-    References,
     Refusal,
     Sender,
     SenderState,
     Silence,
     Slot,
     Standby,
-    Touch,
-    Witness,
 )
 from pgvigil.model.spec import (
     AfterCrash,
@@ -63,6 +59,7 @@ from pgvigil.model.units import (
     SystemId,
     Timeline,
 )
+from pgvigil.model.vantage import Reach, References, Touch, Witness
 
 NOW = Instant(1_000.0)
 WALL = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)

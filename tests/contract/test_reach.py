@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pgvigil.model.sighting import Reach
+from pgvigil.model.vantage import Reach
 from pgvigil.ports.reach import NO_WAY, reach_script, read_reach
 
 SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from pgvigil.model.sighting import Reach, Witness
 from pgvigil.model.spec import CommandShell, NodeSpec
 from pgvigil.model.units import NodeName
+from pgvigil.model.vantage import Reach, Witness
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.shell import make_shell
 from pgvigil.sight.witness import WitnessHost

@@ -14,17 +14,7 @@ from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Command, Refused
 from pgvigil.model.diagnosis import Problem, Urgency
 from pgvigil.model.record import TRANSITIONS, ClusterRecord, Fenced, Phase
-from pgvigil.model.sighting import (
-    ClusterView,
-    HostAnswer,
-    NoAnswer,
-    Postmaster,
-    Reach,
-    Refusal,
-    Silence,
-    Witness,
-    WitnessLook,
-)
+from pgvigil.model.sighting import ClusterView, HostAnswer, NoAnswer, Postmaster, Refusal, Silence
 from pgvigil.model.spec import Protection
 from pgvigil.model.step import (
     Act,
@@ -40,6 +30,7 @@ from pgvigil.model.step import (
     step_node,
 )
 from pgvigil.model.units import NodeName
+from pgvigil.model.vantage import Reach, Witness, WitnessLook
 from tests.builders import NOW, WALL, Cluster, a_cluster, seen, witnessed
 from tests.property.worlds import anything, commands, situation, views
 from tests.unit.judge.scenes import lost, quiet, refused_alone, without_shells

@@ -33,9 +33,7 @@ from pgvigil.model.sighting import (
     NoShell,
     Postmaster,
     Primary,
-    Reach,
     Receiver,
-    References,
     Refusal,
     Sender,
     SenderState,
@@ -44,11 +42,11 @@ from pgvigil.model.sighting import (
     SqlLook,
     Standby,
     Unseen,
-    Witness,
 )
 from pgvigil.model.spec import AfterCrash, ClusterSpec, Protection, Tag, WhenUnreachable
 from pgvigil.model.step import RebuildMethod
 from pgvigil.model.units import Generation, Instant, Lsn, NodeName, SqlState, SystemId, Timeline
+from pgvigil.model.vantage import Reach, References, Witness
 from tests.builders import (
     DATA_DIR,
     NOW,

@@ -31,17 +31,15 @@ from pgvigil.model.sighting import (
     NodeView,
     NoShell,
     Postmaster,
-    Reach,
     Refusal,
     Silence,
     Standby,
-    Touch,
     Unseen,
-    Witness,
 )
 from pgvigil.model.spec import Protection, Tag, WhenUnreachable
 from pgvigil.model.step import Act, Hold, Plan, Rest, SetSync, sentence
 from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, Timeline
+from pgvigil.model.vantage import Reach, Touch, Witness
 from tests.builders import (
     HERE,
     NOW,

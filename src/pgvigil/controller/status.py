@@ -17,10 +17,11 @@ from pgvigil.controller.status_shape import (
 )
 from pgvigil.model.diagnosis import Diagnosis, Finding
 from pgvigil.model.record import ClusterRecord, Event, Phase
-from pgvigil.model.sighting import ClusterView, WitnessLook
+from pgvigil.model.sighting import ClusterView
 from pgvigil.model.spec import ClusterSpec, Protection, WitnessSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import WitnessLook
 
 
 def status_json(

@@ -4,17 +4,10 @@ import re
 from dataclasses import dataclass
 
 from pgvigil.model.record import ClusterRecord
-from pgvigil.model.sighting import (
-    ClusterView,
-    HostAnswer,
-    NoAnswer,
-    NodeView,
-    Postmaster,
-    Reach,
-    Refusal,
-)
+from pgvigil.model.sighting import ClusterView, HostAnswer, NoAnswer, NodeView, Postmaster, Refusal
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach
 
 ORDERLY = frozenset({"57P01"})
 """SQLSTATE of a session ended by an administrator (manual: appendix A)."""

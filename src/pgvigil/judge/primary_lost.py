@@ -54,7 +54,8 @@ def primary_lost(case: Case) -> Finding | None:
 def _counted_from(case: Case, since: Instant, silence: Silence) -> float:
     """From when on nobody got through: neither we to the server, or by TCP to its host, nor anybody else.
 
-    Nor were we out of sight of most places since: they come back one by one, and are asked a little later. One failure of somebody who has just got through may be a slow moment of his.
+    Nor were we out of sight of most places since: they come back one by one, and are asked a little later.
+    One failure of somebody who has just got through may be a slow moment of his.
     """
     touch = case.primary.touch
     reached = [word.reached_at for word in case.primary.witnesses if word.reached_at is not None]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pgvigil.model.sighting import Reach
+from pgvigil.model.vantage import Reach
 from pgvigil.ports.host import quoted
 
 _WORDS: Final[Mapping[str, Reach]] = {

@@ -8,9 +8,10 @@ from typing import Final
 
 from pgvigil.model.guard import CutOff, GuardLook, GuardState
 from pgvigil.model.record import Paths
-from pgvigil.model.sighting import Answer, NoAnswer, Reach, SqlLook
+from pgvigil.model.sighting import Answer, NoAnswer, SqlLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec, SshShell
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach
 from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused
 from pgvigil.ports.guard import config_id, grant_script, guard_config, pulse_script, read_pulse
 from pgvigil.ports.reach import reach_script, read_reach

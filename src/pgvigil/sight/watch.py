@@ -13,16 +13,13 @@ from pgvigil.model.sighting import (
     HostSilent,
     NoAnswer,
     NodeView,
-    Reach,
-    References,
     Silence,
     SqlLook,
     Standby,
-    Touch,
-    Witness,
 )
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
 from pgvigil.sight.guard import CutOffWatch, GuardWatch

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pgvigil.model.sighting import Reach, Witness, WitnessLook
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach, Witness, WitnessLook
 from pgvigil.ports.contract import Clock, Shell, ShellLost, ShellRefused
 from pgvigil.ports.reach import NO_WAY, Attempt, reach_script, read_reach
 

@@ -5,9 +5,9 @@ import pytest
 from pgvigil.controller.survey.check_witnesses import witnesses
 from pgvigil.controller.survey.seen import ClusterSeen
 from pgvigil.model.check import CheckLevel
-from pgvigil.model.sighting import Reach, WitnessLook
 from pgvigil.model.spec import SshShell, WitnessSpec
 from pgvigil.model.units import NodeName
+from pgvigil.model.vantage import Reach, WitnessLook
 from tests.builders import NOW, a_cluster, changed_spec
 
 SPEC = changed_spec(a_cluster("pg1* pg2"), witnesses=(WitnessSpec("w1", "gate", SshShell("gate")),)).spec

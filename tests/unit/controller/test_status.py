@@ -8,10 +8,11 @@ from pgvigil.controller.operations import Json
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import Event, Level, Phase
-from pgvigil.model.sighting import Postmaster, Reach, Silence, WitnessLook
+from pgvigil.model.sighting import Postmaster, Silence
 from pgvigil.model.spec import SshShell, WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, Lsn, NodeName
+from pgvigil.model.vantage import Reach, WitnessLook
 from tests.builders import (
     HERE,
     NOW,

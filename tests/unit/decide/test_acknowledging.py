@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from pgvigil.model.record import ALONE, Fenced, SyncSet
-from pgvigil.model.sighting import Reach, Sender
+from pgvigil.model.sighting import Sender
 from pgvigil.model.spec import Protection
 from pgvigil.model.step import Follow
 from pgvigil.model.units import Lsn, NodeName
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     HERE,
     Cluster,

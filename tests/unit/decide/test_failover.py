@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from pgvigil.model.record import Fenced, Origin, Phase
-from pgvigil.model.sighting import Postmaster, Reach, Silence
+from pgvigil.model.sighting import Postmaster, Silence
 from pgvigil.model.spec import AfterCrash, Fencing, Rate, Tag, WhenUnreachable
 from pgvigil.model.step import Act, Fence, Hold, Promote, Rescue, StopMode
 from pgvigil.model.units import Instant, Lsn, NodeName, Timeline
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     HERE,
     NOW,

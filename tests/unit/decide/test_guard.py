@@ -6,10 +6,11 @@ from pgvigil.decide.guard import REACTION_S, cut_off_needed
 from pgvigil.model.command import Failover
 from pgvigil.model.guard import CutOff, GuardLook, GuardState
 from pgvigil.model.record import Fenced, Phase
-from pgvigil.model.sighting import NoShell, Reach, Silence
+from pgvigil.model.sighting import NoShell, Silence
 from pgvigil.model.spec import Fencing, WhenUnreachable
 from pgvigil.model.step import Hold
 from pgvigil.model.units import Instant
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     NOW,
     Cluster,

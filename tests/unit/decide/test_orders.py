@@ -9,10 +9,11 @@ from pgvigil.decide.engine import first_record
 from pgvigil.judge.engine import diagnose_unknown
 from pgvigil.model.command import Failover, Pause, PromoteNode, Resume, Switchover
 from pgvigil.model.record import Phase
-from pgvigil.model.sighting import Reach, Silence
+from pgvigil.model.sighting import Silence
 from pgvigil.model.spec import Fencing, Tag, WhenUnreachable
 from pgvigil.model.step import Hold
 from pgvigil.model.units import Lsn, NodeName, SystemId
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     HERE,
     WALL,

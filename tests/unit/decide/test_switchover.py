@@ -7,10 +7,11 @@ import pytest
 
 from pgvigil.model.command import Switchover
 from pgvigil.model.record import Fenced, Origin, Phase
-from pgvigil.model.sighting import Postmaster, Reach, Silence
+from pgvigil.model.sighting import Postmaster, Silence
 from pgvigil.model.spec import Tag
 from pgvigil.model.step import Act, Hold, Stop, StopMode
 from pgvigil.model.units import Instant, Lsn, NodeName
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     HERE,
     NOW,

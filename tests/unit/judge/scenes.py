@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from pgvigil.judge.engine import diagnose
 from pgvigil.model.diagnosis import Diagnosis
-from pgvigil.model.sighting import ControlFile, Farewell, NoShell, Postmaster, References, Silence, Standby
+from pgvigil.model.sighting import ControlFile, Farewell, NoShell, Postmaster, Silence, Standby
 from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, Timeline
+from pgvigil.model.vantage import References
 from tests.builders import (
     HERE,
     SYSTEM,

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pgvigil.model.diagnosis import Problem, Urgency
-from pgvigil.model.sighting import Farewell, NoShell, Postmaster, Reach, Silence, Unseen
+from pgvigil.model.sighting import Farewell, NoShell, Postmaster, Silence, Unseen
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach
 from tests.builders import (
     NOW,
     Cluster,

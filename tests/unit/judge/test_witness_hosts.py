@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pgvigil.model.sighting import Reach, Witness, WitnessLook
 from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.vantage import Reach, Witness, WitnessLook
 from tests.builders import (
     NOW,
     Cluster,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pgvigil.controller.survey.items import error, fine, listed, warning
 from pgvigil.controller.survey.seen import ClusterSeen
 from pgvigil.model.check import CheckItem
-from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import WitnessSpec
 from pgvigil.model.units import NodeName
+from pgvigil.model.vantage import WitnessLook
 from pgvigil.sight.witness import is_reachable
 
 

@@ -14,9 +14,9 @@ from typing import Final
 from pgvigil.controller.survey.ask_host import ask_host, try_passage
 from pgvigil.controller.survey.ask_sql import ask_server
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, Passage, SqlSeen
-from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import NodeName
+from pgvigil.model.vantage import WitnessLook
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.guard import Pulse, pulse_script, read_pulse
 from pgvigil.sight.witness import WitnessHost, is_reachable

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pgvigil.model.sighting import WitnessLook
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Lsn, NodeName, SystemId, Timeline
+from pgvigil.model.vantage import WitnessLook
 from pgvigil.ports.contract import NoReply, Rejected, ShellLost, ShellRefused
 from pgvigil.ports.guard import Pulse
 
