@@ -133,6 +133,18 @@ def test_a_lone_standby_that_is_lost_is_waited_for_no_longer(pair: Cluster) -> N
         run.nothing_happened()
 
 
+def test_a_lone_standby_that_only_the_primary_does_not_reach_is_waited_for_no_longer(pair: Cluster) -> None:
+    """Both answer us; the primary itself takes it for a streaming one until `wal_sender_timeout`."""
+    with promised(pair) as run:
+        (standby,) = run.standbys
+        fault = faults.isolate(standby, [run.first.address])
+        run.writer.first_after(fault.done + 1, within_s=30)
+        assert "confirms nothing" in run.product.await_event("sync_lowered")["text"]
+        faults.heal(standby)
+        await_set(run, standby)
+        run.nothing_happened()
+
+
 def test_without_degrade_commits_wait_and_status_says_so(pair: Cluster) -> None:
     with promised(pair, {**QUORUM, "degrade": False}) as run:
         (standby,) = run.standbys

@@ -89,11 +89,15 @@ async def run_stages(stages: tuple[Stage, ...], bench: Bench, on_outcome: Callab
 
     Cancelled: steps under way are cancelled with it; each says in its docstring what that leaves.
     """
+
+    async def told(step: Step) -> Outcome:
+        outcome = await carry_out(step, bench)
+        on_outcome(outcome)
+        return outcome
+
     for stage in stages:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(carry_out(step, bench)) for step in stage.steps]
-            for task in tasks:
-                task.add_done_callback(lambda done: None if done.cancelled() else on_outcome(done.result()))
+            tasks = [group.create_task(told(step)) for step in stage.steps]
         if stage.must and any(task.result().error for task in tasks):
             return False
     return True

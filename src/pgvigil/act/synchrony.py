@@ -104,9 +104,11 @@ async def _waits(bench: Bench, other: Bench, node: NodeName, pid: str | None) ->
     commit = asyncio.ensure_future(_commit_for_a_while(other, node, bench.clock.now() + TRY_S))
     try:
         while not commit.done():
-            (row,) = await bench.sql(node, WAITS_FOR, (pid,))
-            if row["wait_event"] == "SyncRep":
+            rows = await bench.sql(node, WAITS_FOR, (pid,))
+            if rows and rows[0]["wait_event"] == "SyncRep":
                 return True
+            if not rows:
+                return False  # that session has ended
         commit.result()
         return False
     finally:

@@ -18,6 +18,8 @@ from pgvigil.model.units import NodeName
 
 LEFT_AFTER_S: Final = 0.3
 """A standby that no longer streams is waited for so long: a reconnect is quicker."""
+HELD_UP_S: Final = 1.0
+"""One that owes WAL and has confirmed none for so long is no commit in flight: it stands still."""
 
 
 def upkeep(situation: Situation) -> Decision | None:
@@ -154,7 +156,9 @@ def _absence(situation: Situation, name: NodeName) -> str:
     node = situation.view.nodes.get(name)
     if node is None or not situation.spec.node(name).may_acknowledge():
         return "is not to be waited for any more"
-    return "does not answer" if node.answer is None else "does not stream"
+    if node.answer is None:
+        return "does not answer"
+    return "does not stream" if _sender(situation, name) is None else "streams, and confirms nothing"
 
 
 def _cannot_be_confirmed(situation: Situation, to: SyncSet) -> bool:
@@ -222,28 +226,37 @@ def _has_come(situation: Situation, name: NodeName) -> bool:
     node, sender = situation.view.nodes.get(name), _sender(situation, name)
     if node is None or node.standby is None or sender is None or not situation.is_ours(node):
         return False
+    if _owes_s(situation, name) >= HELD_UP_S:
+        return False
     return sender.flushed is not None and sender.sent is not None and sender.flushed <= sender.sent
 
 
 def _has_left(situation: Situation, name: NodeName) -> bool:
     """Whether a standby is not worth waiting for any more.
 
-    As long as the primary still has it as streaming although it is silent for us, it is kept, unless what
-    it has not confirmed has stood still for as long as makes a host count as lost. Where others are enough
-    it goes then in any case: in a failover we could not cut it.
+    As long as the primary still has it as streaming although it is silent for us, it is kept, unless it owes
+    WAL and stands still. Where others are enough it goes then in any case: in a failover we could not cut it.
+    One that answers us, and has owed WAL for as long as makes a host count as lost, is cut off from the
+    primary: the primary itself notices only after `wal_sender_timeout` (60 s).
     """
     node, sender = situation.view.nodes.get(name), _sender(situation, name)
     if node is None:
         return True
     if sender is None:
         return _away_s(situation, node) >= LEFT_AFTER_S
-    if not isinstance(node.sql, NoAnswer):
+    patience_s = situation.spec.timings.unreachable_after.total_seconds()
+    owes_s = _owes_s(situation, name)
+    if owes_s >= patience_s:
+        return True
+    if not isinstance(node.sql, NoAnswer) or situation.view.at - node.sql.since < patience_s:
         return False
-    if situation.view.at - node.sql.since < situation.spec.timings.unreachable_after.total_seconds():
-        return False
-    role = situation.primary.primary
-    held_up = role is not None and (sender.flushed is None or sender.flushed < role.flushed)
-    return held_up or _others_suffice(situation, name)
+    return owes_s >= HELD_UP_S or _others_suffice(situation, name)
+
+
+def _owes_s(situation: Situation, name: NodeName) -> float:
+    """For how long a standby has confirmed nothing of what it owes the primary; 0: it owes nothing."""
+    since = situation.primary.owed_since.get(name)
+    return 0.0 if since is None else situation.view.at - since
 
 
 def _others_suffice(situation: Situation, name: NodeName) -> bool:

@@ -264,6 +264,8 @@ class NodeView:
     """Who cannot reach its host since the present silence began. Asked only where guards are wanted."""
     receiver_lost_at: Instant | None = None
     """When this standby was first seen without the WAL receiver it had; None while it has one."""
+    owed_since: Mapping[str, Instant] = field(default_factory=dict)
+    """Since when each standby (application_name) that it streams to owes it WAL, and confirms none."""
     unheard_at: Instant | None = None
     """When it last did not speak (see `speaks`); None: it always did."""
 

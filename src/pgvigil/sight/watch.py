@@ -13,12 +13,13 @@ from pgvigil.model.sighting import (
     HostSilent,
     NoAnswer,
     NodeView,
+    Primary,
     Silence,
     SqlLook,
     Standby,
 )
 from pgvigil.model.spec import ClusterSpec, NodeSpec
-from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.units import Instant, Lsn, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
@@ -76,6 +77,8 @@ class ClusterWatch:
         }
         self._cut_off = CutOffWatch(spec, nodes, clock, lambda name: self._sql[name].look, self.news.set)
         self._receiver_lost: dict[NodeName, Instant] = {}
+        self._owed: dict[NodeName, Mapping[str, Instant]] = {}
+        self._confirmed: dict[NodeName, Mapping[str, Lsn | None]] = {}
         self._unheard: dict[NodeName, Instant] = {}
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
         self._touches: dict[NodeName, Touch] = {}
@@ -185,6 +188,7 @@ class ClusterWatch:
             guard=self._guard[name].look,
             cut_off=self._cut_off.of(name),
             receiver_lost_at=self._receiver_lost.get(name),
+            owed_since=self._owed.get(name, {}),
             unheard_at=self._unheard.get(name),
         )
 
@@ -200,6 +204,7 @@ class ClusterWatch:
                 self._touches.pop(name, None)
             if isinstance(look, Answer):
                 self._note_receiver(look)
+                self._note_senders(look)
             self.news.set()
 
         return news
@@ -217,6 +222,18 @@ class ClusterWatch:
                 self._receiver_lost.setdefault(look.node, look.at)
             case _:
                 self._receiver_lost.pop(look.node, None)
+
+    def _note_senders(self, look: Answer) -> None:
+        """Since when each standby owes WAL that was there then, and has not confirmed any since."""
+        end = look.role.flushed if isinstance(look.role, Primary) else Lsn(0)
+        confirmed = {sender.application_name: sender.flushed for sender in look.senders}
+        before, owed = self._confirmed.get(look.node, {}), self._owed.get(look.node, {})
+        self._owed[look.node] = {
+            name: owed.get(name, look.at) if name in before and before[name] == at else look.at
+            for name, at in confirmed.items()
+            if (at or Lsn(0)) < end
+        }
+        self._confirmed[look.node] = confirmed
 
     async def _ask_witnesses(self) -> None:
         """While the suspect is silent, its standbys' shells try to reach it."""

@@ -10,7 +10,7 @@ from pgvigil.model.record import ALONE, Phase, SyncSet
 from pgvigil.model.sighting import SenderState, Silence
 from pgvigil.model.spec import Protection, Tag
 from pgvigil.model.step import Act, Hold, SetSync
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import Instant, NodeName
 from tests.builders import (
     Cluster,
     a_cluster,
@@ -23,6 +23,7 @@ from tests.builders import (
     receiver_lost,
     refuses,
     said,
+    seen,
     silent,
 )
 from tests.unit.decide.situations import acted, decided, recorded, rule
@@ -63,6 +64,12 @@ def unsent(cluster: Cluster, *nodes: str) -> Cluster:
     assert answer
     rest = tuple(sender for sender in answer.senders if sender.application_name not in nodes)
     return said(cluster, "pg1", senders=rest)
+
+
+def owing(cluster: Cluster, node: str, for_s: float) -> Cluster:
+    """A standby owes WAL, and has confirmed none for so long; 0: it owes nothing."""
+    since = {node: Instant(cluster.view.at - for_s)} if for_s else {}
+    return seen(lagging(cluster, node, 80) if for_s else cluster, "pg1", owed_since=since)
 
 
 def catching_up(cluster: Cluster, node: str) -> Cluster:
@@ -161,12 +168,23 @@ def test_the_set_follows_who_is_there(
 
 def test_a_silent_standby_that_the_primary_still_feeds_is_kept_until_its_host_counts_as_lost() -> None:
     required = with_set(C, sync(2, PG2, PG3), sync_required=2)
-    for for_s, all_sent in ((2.0, True), (2.0, False), (4.0, True)):
-        cluster = silent(required if all_sent else lagging(required, "pg3", 80), "pg3", for_s=for_s)
+    for for_s, owes_s in ((2.0, 0.0), (2.0, 2.0), (4.0, 0.0), (4.0, 0.9)):
+        cluster = silent(owing(required, "pg3", owes_s), "pg3", for_s=for_s)
         assert rule(cluster) == "rest", "what it has is all there is, or it is not silent for long"
-    held_up = silent(lagging(required, "pg3", 80), "pg3", for_s=4.0)
+    held_up = silent(owing(required, "pg3", 1.0), "pg3", for_s=4.0)
     assert following(held_up) == (sync(2, PG2, PG3), BOTH)
     assert following(silent(Q, "pg3", for_s=4.0)) == (BOTH, sync(1, PG2)), "others are enough: it goes"
+
+
+def test_a_standby_that_answers_and_confirms_nothing_is_waited_for_as_long_as_a_lost_host() -> None:
+    lone = with_set(a_cluster("pg1* pg2"), sync(1, PG2))
+    assert rule(owing(lone, "pg2", 2.9)) == "rest"
+    assert following(owing(lone, "pg2", 3.0)) == (sync(1, PG2), ALONE)
+    assert "confirms nothing" in acted(owing(lone, "pg2", 3.0)).reason
+    assert rule(owing(with_set(lone, sync(1, PG2), degrade=False), "pg2", 3.0)) == "commits_wait"
+    alone = with_set(a_cluster("pg1* pg2"), ALONE)
+    assert rule(owing(alone, "pg2", 1.0)) == "rest", "it is not taken back while it stands still"
+    assert following(owing(alone, "pg2", 0.9)) == (ALONE, sync(1, PG2))
 
 
 def test_a_change_under_way_is_made_again_until_it_is_confirmed() -> None:
@@ -199,7 +217,7 @@ def test_without_degrade_commits_that_wait_for_a_lost_host_are_told_although_its
 ) -> None:
     """A primary notices a lost standby only after `wal_sender_timeout`, a minute by default."""
     lone = with_set(a_cluster("pg1* pg2"), sync(1, PG2), degrade=False)
-    behind = lagging(lone, "pg2", 256)
+    behind = owing(lone, "pg2", 1.0)
     assert rule(silent(behind, "pg2", Silence.TIMED_OUT, for_s=for_s)) == told
     assert rule(silent(lone, "pg2", Silence.TIMED_OUT, for_s=30.0)) == "rest", "silent for us alone"
 
