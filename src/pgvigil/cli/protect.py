@@ -1,4 +1,4 @@
-"""Commands around the controller: discover, check, run, reload, render, demo, version."""
+"""Commands around the controller: discover, check, run, reload, demo, version."""
 
 from enum import StrEnum, auto
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from pgvigil import __version__
-from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, run_async
+from pgvigil.cli.desk import ClusterArgument, ConfigOption, JsonOption, begin, run_async
 from pgvigil.cli.reach import Config
 from pgvigil.cli.report import checks_view
-from pgvigil.errors import ConfigError, UsageError
+from pgvigil.errors import UsageError
 from pgvigil.model.check import CheckItem, CheckLevel, worst
-from pgvigil.model.spec import ClusterSpec
 
 PANEL = "Protect"
 
@@ -24,15 +23,9 @@ class LogStyle(StrEnum):
     JSON = auto()
 
 
-class Rendering(StrEnum):
-    """What `render` can write."""
-
-    GRANTS = auto()
-
-
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (discover, check, run, reload, render, demo, version):
+    for command in (discover, check, run, reload, demo, version):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 
@@ -143,49 +136,6 @@ def reload(ctx: typer.Context, *, config: ConfigOption = None) -> None:
 
     desk = begin(ctx, config)
     desk.print(run_async(SocketOperations(desk.config.socket).reload()))
-
-
-def render(
-    ctx: typer.Context,
-    what: Annotated[Rendering, typer.Argument(help="grants: SQL for pgvigil's logins.")],
-    cluster: ClusterArgument = None,
-    *,
-    major: Annotated[int, typer.Option(metavar="N", help="PostgreSQL's major version.")] = 16,
-    config: ConfigOption = None,
-) -> None:
-    """Write what other programs need: the SQL that makes pgvigil's roles.
-
-    The roles are named as in the configuration, if there is one; else pgvigil and replicator.
-
-    Example: `pgvigil render grants | psql -X -v ON_ERROR_STOP=1`
-    """
-    match what:
-        case Rendering.GRANTS:
-            desk = begin(ctx, config)
-            spec = desk.cluster(cluster) if cluster or _is_configured(desk) else None
-            typer.echo(_grants(spec, major), nl=False)
-
-
-def _grants(spec: ClusterSpec | None, major: int) -> str:
-    from pgvigil.config.grants import grants
-
-    login = dict(spec.nodes[0].conninfo) if spec else {}
-    streamer = dict(spec.replication.conninfo) if spec else {}
-    return grants(
-        major * 10_000,
-        login.get("user", "pgvigil"),
-        streamer.get("user", "replicator"),
-        (login.get("dbname", "postgres"),),
-    )
-
-
-def _is_configured(desk: Desk) -> bool:
-    try:
-        return len(desk.config.clusters) == 1
-    except ConfigError:
-        if desk.config_path is not None:
-            raise
-        return False
 
 
 def demo(

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self, get_args
+from typing import Any, Final, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
@@ -35,6 +35,17 @@ class Section(BaseModel):
         return below.model_copy(update=changes)
 
 
+CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
+"""Where systemd puts the credentials of a unit (systemd.exec(5))."""
+
+
 def local_path(text: str, folder: Path) -> str:
-    """A path on the controller: `~` is its user's home, a relative one begins at the file's folder."""
+    """A path on the controller: `~` is its user's home, a relative one begins at the file's folder.
+
+    `$CREDENTIALS_DIRECTORY/…` lies where systemd says. Outside of a unit it stays as it is written: there is
+    no such file then.
+    """
+    if text.startswith(f"{CREDENTIALS}/"):
+        place = os.environ.get(CREDENTIALS.removeprefix("$"))
+        return f"{place}{text.removeprefix(CREDENTIALS)}" if place else text
     return str(folder / os.path.expanduser(text))  # pathlib's own raises for an unknown ~user

@@ -157,3 +157,14 @@ async def _ping_program(host: str) -> bool:
             with contextlib.suppress(ProcessLookupError):
                 program.kill()
             await program.wait()
+
+
+def own_address(host: str) -> str:
+    """The address of ours from which that host would be reached; empty: none. Sends nothing."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # of UDP: only chooses the way
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

@@ -1,0 +1,194 @@
+"""The command that writes what other programs need: SQL, pg_hba.conf, sudoers, a unit, and the like."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, begin
+from pgvigil.errors import ConfigError, UsageError
+from pgvigil.model.spec import ClusterSpec
+
+PANEL = "Protect"
+UNIT_STATE: Final = "/var/lib/pgvigil"
+
+
+class Rendering(StrEnum):
+    """What `render` can write."""
+
+    GRANTS = auto()
+    PG_HBA = auto()
+    SUDOERS = auto()
+    SYSTEMD = auto()
+    CERTIFICATES = auto()
+    COMPLETION = auto()
+
+
+class ShellName(StrEnum):
+    """Shells that complete commands."""
+
+    BASH = auto()
+    ZSH = auto()
+    FISH = auto()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("render", rich_help_panel=PANEL)(render)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    desk: Desk
+    cluster: str | None
+    major: int
+    controllers: list[str]
+    user: str
+    shell: ShellName | None
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """Raises ConfigError, UsageError."""
+        return self.desk.cluster(self.cluster)
+
+
+def render(
+    ctx: typer.Context,
+    what: Annotated[
+        Rendering,
+        typer.Argument(
+            help="grants: SQL for pgvigil's logins. pg_hba: lines that let them in. sudoers: lines for "
+            "`control: {systemd: …, sudo: true}`. systemd: the controller's unit. certificates: a script "
+            "that makes an authority of your own and certificates for TLS. completion: for the shell."
+        ),
+    ],
+    cluster: ClusterArgument = None,
+    *,
+    major: Annotated[int, typer.Option(metavar="N", help="grants: PostgreSQL's major version.")] = 16,
+    controller: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="pg_hba: from where pgvigil logs in; may be given again. Without it: this host's own "
+            "address towards the nodes.",
+            show_default=False,
+        ),
+    ] = None,
+    user: Annotated[str, typer.Option(help="systemd: the unit's account; else as the shells need it.")] = "",
+    shell: Annotated[
+        ShellName | None, typer.Option(help="completion: for which; else $SHELL.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write what other programs need, from the configuration.
+
+    It is written on standard output, and nothing is changed anywhere.
+
+    Example: `pgvigil render grants | psql -X -v ON_ERROR_STOP=1`
+    """
+    wish = _Wish(begin(ctx, config), cluster, major, controller or [], user, shell)
+    typer.echo(_WRITERS[what](wish), nl=False)
+
+
+def _grants(wish: _Wish) -> str:
+    """The roles are named as in the configuration, if there is one; else pgvigil and replicator."""
+    from pgvigil.config.grants import grants
+
+    spec = wish.spec if wish.cluster or _is_configured(wish.desk) else None
+    login = dict(spec.nodes[0].conninfo) if spec else {}
+    streamer = dict(spec.replication.conninfo) if spec else {}
+    return grants(
+        wish.major * 10_000,
+        login.get("user", "pgvigil"),
+        streamer.get("user", "replicator"),
+        (login.get("dbname", "postgres"),),
+    )
+
+
+def _pg_hba(wish: _Wish) -> str:
+    from pgvigil.config.hba import pg_hba
+    from pgvigil.ports.ping import own_address
+
+    spec = wish.spec
+    controllers = wish.controllers or sorted({own_address(node.host) for node in spec.nodes} - {""})
+    if not controllers:
+        raise UsageError(
+            "it is not known from which address pgvigil logs in",
+            detail="no host of the configuration has an address, as seen from here",
+            hint="tell it: pgvigil render pg_hba --controller 10.0.0.5",
+        )
+    return pg_hba(spec, controllers)
+
+
+def _sudoers(wish: _Wish) -> str:
+    from pgvigil.config.sudoers import sudoers
+
+    return sudoers(wish.spec)
+
+
+def _systemd(wish: _Wish) -> str:
+    """Of the whole configuration; without one, of what it will be."""
+    from pgvigil.config.load import USUAL_PLACES, find, load
+    from pgvigil.config.service_unit import Service, service_unit
+
+    if wish.cluster:
+        raise UsageError("one unit runs all clusters", hint="pgvigil render systemd")
+    program = shutil.which("pgvigil") or str(Path(sys.argv[0]).absolute())
+    if wish.desk.config_path is None and not any(place.exists() for place in USUAL_PLACES):
+        socket = f"{UNIT_STATE}/pgvigil.sock"
+        return service_unit(Service(program, str(USUAL_PLACES[-1]), UNIT_STATE, socket, wish.user, ()))
+    file = find(wish.desk.config_path, {})
+    found = load(file, {"STATE_DIRECTORY": UNIT_STATE})
+    return service_unit(
+        Service(
+            program,
+            str(file.absolute()),
+            str(found.state_dir),
+            str(found.socket),
+            wish.user,
+            found.clusters,
+        )
+    )
+
+
+def _certificates(wish: _Wish) -> str:
+    from pgvigil.config.certificates import certificates
+
+    return certificates(wish.spec)
+
+
+def _completion(wish: _Wish) -> str:
+    from typer._completion_shared import get_completion_script
+
+    shell = wish.shell or Path(os.environ.get("SHELL", "")).name
+    if shell not in set(ShellName):
+        raise UsageError(
+            "for which shell?", detail="$SHELL is none that is known", hint="--shell bash, zsh or fish"
+        )
+    script = get_completion_script(prog_name="pgvigil", complete_var="_PGVIGIL_COMPLETE", shell=shell)
+    return script.rstrip() + "\n"
+
+
+_WRITERS: Final[Mapping[Rendering, Callable[[_Wish], str]]] = {
+    Rendering.GRANTS: _grants,
+    Rendering.PG_HBA: _pg_hba,
+    Rendering.SUDOERS: _sudoers,
+    Rendering.SYSTEMD: _systemd,
+    Rendering.CERTIFICATES: _certificates,
+    Rendering.COMPLETION: _completion,
+}
+
+
+def _is_configured(desk: Desk) -> bool:
+    try:
+        return len(desk.config.clusters) == 1
+    except ConfigError:
+        if desk.config_path is not None:
+            raise
+        return False

@@ -1,0 +1,77 @@
+"""`pgvigil render` as it is called; what it writes is examined in tests/unit/config/test_renderings.py."""
+
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pgvigil.cli.app import app
+
+FILE = """\
+state_dir: /var/lib/pgvigil
+clusters:
+  orders:
+    nodes: {pg1: 127.0.0.1, pg2: {host: 127.0.0.1, port: 5433, control: {systemd: pg.service, sudo: true}}}
+    postgres: {user: watcher}
+"""
+
+
+class Run(Protocol):
+    """Calls `pgvigil render` with a configuration, or without one."""
+
+    def __call__(self, *words: str, file: str | None = FILE) -> Result: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, file: str | None = FILE) -> Result:
+        if file is not None:
+            (tmp_path / "pgvigil.yaml").write_text(file)
+        return CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1", "SHELL": "/bin/bash"}).invoke(
+            app, ["render", *words]
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("grants",), 'GRANT pg_monitor TO "watcher"'),
+        (("pg_hba",), "host  postgres     watcher  127.0.0.1/32  scram-sha-256"),
+        (("pg_hba", "--controller", "10.9.9.9"), "watcher  10.9.9.9/32"),
+        (("sudoers",), "NOPASSWD: /usr/bin/systemctl stop pg.service"),
+        (("systemd",), "pgvigil.yaml\nExecReload=/bin/kill -HUP $MAINPID"),
+        (("systemd", "--user", "ha"), "User=ha\nStateDirectory=pgvigil"),
+        (("certificates", "orders"), "issue watcher /CN=watcher"),
+        (("completion",), "_pgvigil_completion()"),
+        (("completion", "--shell", "fish"), "complete "),
+    ],
+)
+def test_it_is_written_on_standard_output(run: Run, words: tuple[str, ...], expected: str) -> None:
+    done = run(*words)
+    assert done.exit_code == 0, done.stderr
+    assert expected in done.stdout
+
+
+def test_without_a_configuration_the_unit_is_that_of_the_usual_places(run: Run) -> None:
+    done = run("systemd", file=None)
+    assert "run --config /etc/pgvigil/pgvigil.yaml" in done.stdout
+    assert "StateDirectory=pgvigil" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("systemd", "orders"), "one unit runs all clusters"),
+        (("pg_hba", "sales"), "there is no cluster 'sales'"),
+        (("everything",), "Invalid value"),
+    ],
+)
+def test_a_wrong_call_is_told(run: Run, words: tuple[str, ...], told: str) -> None:
+    done = run(*words)
+    assert done.exit_code == 2
+    assert told in done.stderr
