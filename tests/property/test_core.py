@@ -11,7 +11,7 @@ from pgvigil.decide.engine import decide, order
 from pgvigil.decide.failover import VERDICTS
 from pgvigil.decide.quorum import weaker
 from pgvigil.judge.engine import diagnose, diagnose_unknown
-from pgvigil.model.command import Command, Refused
+from pgvigil.model.command import Directive, Refused
 from pgvigil.model.diagnosis import Problem, Urgency
 from pgvigil.model.record import TRANSITIONS, ClusterRecord, Fenced, Phase
 from pgvigil.model.sighting import ClusterView, HostAnswer, NoAnswer, Postmaster, Refusal, Silence
@@ -46,7 +46,7 @@ def after(cluster: Cluster, act: Act) -> ClusterRecord:
     return act.record or cluster.record
 
 
-def acts_of(cluster: Cluster, command: Command) -> list[Act]:
+def acts_of(cluster: Cluster, command: Directive) -> list[Act]:
     """What may be done in that world: what is decided, and what that command leads to."""
     answer = order(situation(cluster), command)
     decision = decide(situation(cluster)).decision
@@ -55,7 +55,7 @@ def acts_of(cluster: Cluster, command: Command) -> list[Act]:
 
 @MANY
 @given(anything, commands)
-def test_nothing_raises_and_everything_can_be_said(cluster: Cluster, command: Command) -> None:
+def test_nothing_raises_and_everything_can_be_said(cluster: Cluster, command: Directive) -> None:
     plan = decide(situation(cluster))
     for step in (*plan.repairs, *(steps(plan.decision) if isinstance(plan.decision, Act) else ())):
         assert sentence(step)
@@ -86,7 +86,7 @@ def test_deciding_twice_is_deciding_once(cluster: Cluster) -> None:
 
 @MANY
 @given(anything, commands)
-def test_every_move_is_in_the_table_and_no_generation_goes_back(cluster: Cluster, command: Command) -> None:
+def test_every_move_is_in_the_table_and_no_generation_goes_back(cluster: Cluster, command: Directive) -> None:
     before = cluster.record
     for act in acts_of(cluster, command):
         record = after(cluster, act)
@@ -102,7 +102,7 @@ def test_every_move_is_in_the_table_and_no_generation_goes_back(cluster: Cluster
 
 @MANY
 @given(anything, commands)
-def test_a_change_that_begins_begins_a_generation(cluster: Cluster, command: Command) -> None:
+def test_a_change_that_begins_begins_a_generation(cluster: Cluster, command: Directive) -> None:
     before = cluster.record
     for act in acts_of(cluster, command):
         record = after(cluster, act)
@@ -112,7 +112,7 @@ def test_a_change_that_begins_begins_a_generation(cluster: Cluster, command: Com
 
 @MANY
 @given(anything, commands)
-def test_who_is_promoted_is_on_record_as_primary_first(cluster: Cluster, command: Command) -> None:
+def test_who_is_promoted_is_on_record_as_primary_first(cluster: Cluster, command: Directive) -> None:
     for act in acts_of(cluster, command):
         promotions = [step for step in steps(act) if isinstance(step, Promote)]
         record = after(cluster, act)
@@ -126,7 +126,7 @@ def test_who_is_promoted_is_on_record_as_primary_first(cluster: Cluster, command
 
 @MANY
 @given(anything, commands)
-def test_steps_carry_the_generation_that_is_on_record(cluster: Cluster, command: Command) -> None:
+def test_steps_carry_the_generation_that_is_on_record(cluster: Cluster, command: Directive) -> None:
     for act in acts_of(cluster, command):
         assert {step.generation for step in steps(act)} <= {after(cluster, act).generation}
 
@@ -219,7 +219,7 @@ def test_only_nodes_of_ours_that_are_no_primary_are_rebuilt_and_only_beside_a_se
 
 @MANY
 @given(anything, commands)
-def test_strangers_are_never_touched(cluster: Cluster, command: Command) -> None:
+def test_strangers_are_never_touched(cluster: Cluster, command: Directive) -> None:
     strangers = {
         name
         for name, node in cluster.view.nodes.items()
@@ -357,7 +357,7 @@ def test_a_witness_host_delays_nothing_that_was_proved_and_none_who_gets_through
 @MANY
 @given(anything, commands)
 def test_with_quorum_nobody_is_promoted_in_a_failover_without_proof(
-    cluster: Cluster, command: Command
+    cluster: Cluster, command: Directive
 ) -> None:
     """Unless an operator accepted the risk; a promotion by hand is the operator's own word too."""
     if cluster.spec.protection is not Protection.QUORUM:

@@ -20,7 +20,7 @@ from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import PgvigilError
 from pgvigil.judge.engine import diagnose
-from pgvigil.model.command import Command, Failover, Refused, Switchover
+from pgvigil.model.command import Directive, Failover, Refused, Switchover
 from pgvigil.model.diagnosis import Finding
 from pgvigil.model.sighting import (
     ControlFile,
@@ -65,7 +65,7 @@ class Told:
 
     cluster: Cluster
     act: Act | None = None
-    command: Command | None = None
+    command: Directive | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -194,7 +194,7 @@ def proved(story: Told) -> Told:
     )
 
 
-def asked_for(text: str) -> Command:
+def asked_for(text: str) -> Directive:
     verb, *words = text.split()
     force = "--force" in words
     to = next((NodeName(word) for word in words if not word.startswith("--")), None)

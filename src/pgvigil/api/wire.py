@@ -23,7 +23,9 @@ from pgvigil.model.command import (
     Pause,
     PromoteNode,
     Rejoin,
+    ReloadServers,
     Resume,
+    ShowParameters,
     Switchover,
 )
 from pgvigil.model.step import RebuildMethod
@@ -90,6 +92,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "promote": PromoteNode,
     "pause": Pause,
     "resume": Resume,
+    "show_parameters": ShowParameters,
+    "reload_servers": ReloadServers,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"
@@ -132,6 +136,12 @@ def _instant(value: object) -> datetime:
     return at
 
 
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("a list of words is expected")
+    return tuple(_text(each) for each in value)
+
+
 def _or_none(parse: Callable[[object], object]) -> Callable[[object], object]:
     return lambda value: None if value is None else parse(value)
 
@@ -158,6 +168,8 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     float: _duration,
     RebuildMethod: _method,
     datetime | None: _or_none(_instant),
+    tuple[str, ...]: _words,
+    tuple[NodeName, ...]: _words,
     Command: _command,
 }
 """Type of a field → how it is read."""

@@ -37,8 +37,20 @@ def cli_reference() -> str:
     parts = [_HEAD]
     for family in families:
         parts.append(f"## {family}\n")
-        parts += [_section(name, each) for name, each in shown if each.rich_help_panel == family]
+        for name, each in shown:
+            if each.rich_help_panel == family:
+                parts += _sections(name, each)
     return "\n".join(parts)
+
+
+def _sections(name: str, command: Any) -> list[str]:
+    """A command's section; of a group those of all its commands."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [_section(name, command)]
+    return [
+        part for word, each in inner.items() if not each.hidden for part in _sections(f"{name} {word}", each)
+    ]
 
 
 def _section(name: str, command: Any) -> str:  # typer's own command type is private to it

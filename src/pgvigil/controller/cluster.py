@@ -14,6 +14,7 @@ from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
 from pgvigil.act.engine import run_stages
 from pgvigil.controller import orders
+from pgvigil.controller.errands import Errands, Ground
 from pgvigil.controller.journal import Journal, Log
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
@@ -25,7 +26,7 @@ from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import StoreError
 from pgvigil.judge.engine import diagnose, diagnose_unknown
-from pgvigil.model.command import Refused
+from pgvigil.model.command import Errand, Refused
 from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
@@ -88,6 +89,7 @@ class ClusterController:
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
         self._orders: list[Order] = []
+        self._errands = Errands(Ground(self._bench, journal, store, self.watch, self._repairs, self))
         self._advisor = advisor
         self._objection: Hold | None = None
         self._unwritten = Unwritten()
@@ -108,6 +110,7 @@ class ClusterController:
                 group.create_task(self.journal.run())
                 group.create_task(self.watch.run())
                 group.create_task(self._repairs.run())
+                group.create_task(self._errands.run())
                 await self.watch.look(within_s=FIRST_LOOK_S)
                 while True:
                     await self._tick()
@@ -121,8 +124,11 @@ class ClusterController:
 
     def ask(self, order: Order) -> None:
         """Hand in a command; its future gets the outcome."""
-        self._orders.append(order)
-        self.watch.news.set()
+        if isinstance(order.command, Errand):
+            self._errands.take(order, order.command)
+        else:
+            self._orders.append(order)
+            self.watch.news.set()
 
     def busy(self) -> Mapping[NodeName, str]:
         """What is being done to single nodes now, in words."""
@@ -336,6 +342,7 @@ class ClusterController:
         for order in tuple(self._orders):
             if order.before is not None or order.outcome.done():
                 continue
+            assert not isinstance(order.command, Errand), "errands go beside the loop"
             answer = decide.order(situation, order.command)
             if isinstance(answer, Refused):
                 orders.refuse(order, answer)

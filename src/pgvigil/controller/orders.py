@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import Command, Failover, PromoteNode, Refused, Switchover
 from pgvigil.model.record import ClusterRecord, Phase
@@ -30,11 +30,18 @@ class Order:
     told: set[str] = field(default_factory=set)
 
     def finish(
-        self, result: Result, text: str, *, detail: str = "", hint: str = "", plan: tuple[str, ...] = ()
+        self,
+        result: Result,
+        text: str,
+        *,
+        detail: str = "",
+        hint: str = "",
+        plan: tuple[str, ...] = (),
+        data: Json | None = None,
     ) -> None:
         """Give the outcome, once."""
         if not self.outcome.done():
-            self.outcome.set_result(Outcome(result, text, detail, hint, plan))
+            self.outcome.set_result(Outcome(result, text, detail, hint, plan, data or {}))
 
 
 def refuse(order: Order, refused: Refused) -> None:

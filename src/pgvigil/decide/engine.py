@@ -9,7 +9,7 @@ from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import (
-    Command,
+    Directive,
     Failover,
     FollowUpstream,
     Pause,
@@ -179,7 +179,7 @@ def _serving(situation: Situation) -> Decision:
     return kept or Rest()
 
 
-def order(situation: Situation, command: Command) -> Act | Step | Refused:
+def order(situation: Situation, command: Directive) -> Act | Step | Refused:
     """An operator's command → what to do, or why not. Commands on single nodes give one step."""
     record = situation.record
     match command:

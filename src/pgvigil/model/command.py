@@ -59,7 +59,28 @@ class Resume:
     """Automatic actions again."""
 
 
-Command = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume
+@dataclass(frozen=True, slots=True)
+class ShowParameters:
+    """`config show`: these parameters; none named: those that were set, that wait, or that differ."""
+
+    names: tuple[str, ...] = ()
+    every: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadServers:
+    """`config reload`: have these servers read their configuration files again; none named: all."""
+
+    nodes: tuple[NodeName, ...] = ()
+
+
+Directive = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume
+"""Decided about by the loop, with the record in hand."""
+
+Errand = ShowParameters | ReloadServers
+"""Goes over several nodes, one after another, beside the loop."""
+
+Command = Directive | Errand
 
 
 @dataclass(frozen=True, slots=True)

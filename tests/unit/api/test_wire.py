@@ -30,7 +30,9 @@ from pgvigil.model.command import (
     Pause,
     PromoteNode,
     Rejoin,
+    ReloadServers,
     Resume,
+    ShowParameters,
     Switchover,
 )
 from pgvigil.model.step import RebuildMethod
@@ -47,6 +49,8 @@ EVERY_COMMAND: list[Command] = [
     Pause(),
     Pause(datetime(2026, 3, 14, tzinfo=UTC)),
     Resume(),
+    ShowParameters(("max_connections",), every=True),
+    ReloadServers((NodeName("pg2"),)),
 ]
 
 

@@ -6,7 +6,7 @@ from pgvigil.decide.engine import decide
 from pgvigil.decide.engine import order as ordered
 from pgvigil.decide.situation import Situation
 from pgvigil.judge.engine import diagnose
-from pgvigil.model.command import Command, Refused
+from pgvigil.model.command import Directive, Refused
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.step import Act, Decision, Plan, Step, sentence
 from tests.builders import WALL, Cluster
@@ -64,11 +64,11 @@ def repairs(cluster: Cluster) -> list[str]:
     return [short(step) for step in planned(cluster).repairs]
 
 
-def answer(cluster: Cluster, command: Command) -> Act | Step | Refused:
+def answer(cluster: Cluster, command: Directive) -> Act | Step | Refused:
     return ordered(situation(cluster), command)
 
 
-def refusal(cluster: Cluster, command: Command) -> str:
+def refusal(cluster: Cluster, command: Directive) -> str:
     """Why a command is refused, with its detail; fails if it is not."""
     refused = answer(cluster, command)
     assert isinstance(refused, Refused), refused
@@ -76,7 +76,7 @@ def refusal(cluster: Cluster, command: Command) -> str:
     return f"{refused.error.what} ({refused.error.detail})"
 
 
-def obeyed(cluster: Cluster, command: Command) -> Act:
+def obeyed(cluster: Cluster, command: Directive) -> Act:
     """The act that a command leads to; fails if it is refused."""
     act = answer(cluster, command)
     assert isinstance(act, Act), act

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from pgvigil.model.command import Command, FollowUpstream, Rejoin
+from pgvigil.model.command import Directive, FollowUpstream, Rejoin
 from pgvigil.model.record import Phase, SyncSet
 from pgvigil.model.sighting import Postmaster, Slot
 from pgvigil.model.spec import Protection, Tag
@@ -201,7 +201,7 @@ def test_a_higher_timeline_of_the_primary_is_noted() -> None:
         (stranger(C, "pg3"), FollowUpstream(PG2, PG3), "not of one cluster"),
     ],
 )
-def test_a_command_on_a_node_is_refused(cluster: Cluster, command: Command, why: str) -> None:
+def test_a_command_on_a_node_is_refused(cluster: Cluster, command: Directive, why: str) -> None:
     assert why in refusal(cluster, command)
 
 

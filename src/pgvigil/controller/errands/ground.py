@@ -1,0 +1,63 @@
+"""What every errand works with: the ways to the nodes, and what the loop knows at this moment."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pgvigil.act.bench import Bench
+from pgvigil.controller.journal import Journal
+from pgvigil.controller.orders import Order
+from pgvigil.controller.repairs import Repairs
+from pgvigil.errors import Unsafe
+from pgvigil.model.parameter import NodeParameters
+from pgvigil.model.record import ClusterRecord, Phase
+from pgvigil.model.sighting import ClusterView
+from pgvigil.model.units import NodeName
+from pgvigil.ports.contract import Store
+from pgvigil.sight.parameters import read_all
+from pgvigil.sight.watch import ClusterWatch
+
+
+class Loop(Protocol):
+    """The cluster's loop, as errands know it."""
+
+    record: ClusterRecord | None
+    view: ClusterView
+
+    def ask(self, order: Order) -> None:
+        """Hand in a command of one step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One cluster, as errands reach it."""
+
+    bench: Bench
+    journal: Journal
+    store: Store
+    watch: ClusterWatch
+    repairs: Repairs
+    loop: Loop
+
+    def settled(self) -> ClusterRecord:
+        """The record, while no change of primary is under way. Raises Unsafe."""
+        record = self.loop.record
+        if record is None:
+            raise Unsafe(f"{self.bench.spec.name} has not been taken over yet", hint="see: pgvigil status")
+        if record.phase is not Phase.STABLE:
+            hint = "wait until it is finished: pgvigil status --watch"
+            raise Unsafe(f"a change is under way ({record.phase})", hint=hint)
+        return record
+
+    async def parameters(self) -> tuple[dict[NodeName, NodeParameters], dict[NodeName, str]]:
+        """Every node's parameters as they are now, and why the other nodes gave none."""
+        return await read_all(self.bench.nodes)
+
+    async def all_parameters(self) -> dict[NodeName, NodeParameters]:
+        """The parameters of all nodes. Raises Unsafe if one gave none."""
+        nodes, silent = await self.parameters()
+        if silent:
+            name, why = next(iter(silent.items()))
+            hint = "bring it back first, or take it out of the configuration"
+            raise Unsafe(f"{name} does not tell its parameters", detail=why, hint=hint)
+        return nodes

@@ -1,0 +1,52 @@
+"""`config reload`: have servers read their configuration files again."""
+
+from pgvigil.act.settings import set_running
+from pgvigil.controller.errands.ground import Ground
+from pgvigil.controller.operations import Result
+from pgvigil.controller.orders import Order
+from pgvigil.errors import PgvigilError, UsageError
+from pgvigil.model.command import ReloadServers
+from pgvigil.model.record import Level
+from pgvigil.model.units import NodeName
+
+
+async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) -> None:
+    """SIGHUP's work over SQL, node by node; says what only a restart will bring. A silent node is told."""
+    names = chosen(ground, errand.nodes)
+    plan = tuple(f"reload {name}" for name in names)
+    if order.dry_run:
+        order.finish(Result.PLANNED, "have PostgreSQL read its configuration files again", plan=plan)
+        return
+    failed: dict[NodeName, str] = {}
+    for name in names:
+        try:
+            await set_running(ground.bench, name, {})
+        except PgvigilError as error:
+            failed[name] = str(error)
+    nodes, _ = await ground.parameters()
+    told = [
+        f"{name}: waits for a restart: {', '.join(sorted(nodes[name].pending))}"
+        for name in names
+        if name in nodes and nodes[name].pending
+    ]
+    told += [f"{name}: {mistake}" for name in names if name in nodes for mistake in nodes[name].mistakes]
+    done = [name for name in names if name not in failed]
+    record = ground.loop.record
+    if done and record:
+        text = f"{', '.join(done)}: configuration files read again"
+        ground.journal.tell("reloaded", text, Level.INFO, record.generation)
+    detail = "; ".join([*told, *(f"{name}: {why}" for name, why in failed.items())])
+    if failed:
+        order.finish(Result.FAILED, f"not reloaded: {', '.join(failed)}", detail=detail, plan=plan)
+        return
+    hint = "pgvigil restart --pending" if any(nodes[n].pending for n in names if n in nodes) else ""
+    order.finish(Result.DONE, f"reloaded: {', '.join(done)}", detail=detail, hint=hint, plan=plan)
+
+
+def chosen(ground: Ground, names: tuple[NodeName, ...]) -> tuple[NodeName, ...]:
+    """The nodes named, or all of them. Raises UsageError."""
+    known = tuple(ground.bench.nodes)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no node {name}", hint=f"nodes: {', '.join(known)}")
+    return tuple(dict.fromkeys(names)) or known
