@@ -12,6 +12,7 @@ from pgvigil.model.command import (
     Command,
     Failover,
     FollowUpstream,
+    Maintenance,
     Pause,
     PromoteNode,
     Rejoin,
@@ -235,6 +236,7 @@ records = st.builds(
     primary_lsn=lsns,
     sync=sync_sets,
     sync_next=sync_sets,
+    maintenance=some_names,
 )
 
 
@@ -319,6 +321,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(PromoteNode, node=names),
     st.builds(Pause, until=st.none()),
     st.builds(Resume),
+    st.builds(Maintenance, node=names, on=st.booleans()),
 )
 
 

@@ -20,6 +20,7 @@ from pgvigil.model.command import (
     Command,
     Failover,
     FollowUpstream,
+    Maintenance,
     Pause,
     PromoteNode,
     Rejoin,
@@ -94,6 +95,7 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "resume": Resume,
     "show_parameters": ShowParameters,
     "reload_servers": ReloadServers,
+    "maintenance": Maintenance,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"

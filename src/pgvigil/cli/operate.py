@@ -1,6 +1,7 @@
 """Commands that change a cluster. Each shows its plan, asks, tells its progress, and says how it ended."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum, auto
 from typing import Annotated
 
 import typer
@@ -10,7 +11,16 @@ from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, Yes
 from pgvigil.cli.report import EXIT_CODES
 from pgvigil.cli.switchover import switchover
 from pgvigil.cli.theme import local_time
-from pgvigil.model.command import Command, Failover, FollowUpstream, Pause, PromoteNode, Rejoin, Resume
+from pgvigil.model.command import (
+    Command,
+    Failover,
+    FollowUpstream,
+    Maintenance,
+    Pause,
+    PromoteNode,
+    Rejoin,
+    Resume,
+)
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import RebuildMethod
 
@@ -23,9 +33,16 @@ NodeArguments = Annotated[
 ]
 
 
+class Turn(StrEnum):
+    """Whether maintenance begins or ends."""
+
+    ON = auto()
+    OFF = auto()
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (switchover, failover, rejoin, clone, follow, promote, pause, resume):
+    for command in (switchover, failover, rejoin, clone, follow, promote, pause, resume, maintenance):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 
@@ -203,6 +220,30 @@ def resume(
     """
     desk = begin(ctx, config, as_json=as_json)
     _finish(desk, desk.cluster(cluster), Resume(), timeout, question="", yes=True, dry_run=dry_run)
+
+
+def maintenance(
+    ctx: typer.Context,
+    turn: Annotated[Turn, typer.Argument(metavar="on|off", help="Begin or end it.")],
+    names: NodeArguments,
+    *,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "30s",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Work on one standby: never promoted, not repaired.
+
+    Stop, restart or take it away as you like; nothing is done about it until off. Refused for the primary.
+
+    Example: `pgvigil maintenance on orders pg3`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, (node,) = desk.cluster_and_nodes(names, 1)
+    command = Maintenance(node.name, turn is Turn.ON)
+    question = f"{'Begin' if command.on else 'End'} maintenance of {node.name} in {spec.name}?"
+    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def _finish(

@@ -162,6 +162,9 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     for node in cluster["nodes"]:
         if node["progress"]:
             yield _note(symbols(console).busy, NOTE, node["name"], node["progress"])
+        elif node.get("maintenance"):
+            doing = f": {node['detail']}" if node["detail"] else ""
+            yield _note(symbols(console).held, WARN, node["name"], f"under maintenance{doing}")
         elif node["detail"] and node["name"] not in found:
             yield _note(symbols(console).warn, WARN, node["name"], node["detail"])
         if node["clock_skew_s"] and abs(node["clock_skew_s"]) >= 5:

@@ -92,6 +92,7 @@ async def _look(desk: Desk, spec: ClusterSpec) -> Json:
 def candidates(spec: ClusterSpec, shape: Shape) -> list[NodeName]:
     """Running standbys that may become primary: highest priority first, then the least behind."""
     allowed = {node.name for node in spec.nodes if node.may_be_primary()}
+    allowed -= {node["name"] for node in shape["nodes"] if node.get("maintenance")}
     fit = [n for n in shape["nodes"] if n["role"] == "standby" and n["upstream"] and n["name"] in allowed]
     fit.sort(key=lambda n: (-n["priority"], n["lag_bytes"] or 0))
     return [NodeName(node["name"]) for node in fit]

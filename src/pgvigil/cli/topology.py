@@ -42,6 +42,8 @@ def _label(node: Shape) -> Text:
         _append_stream(line, node)
     if node["location"]:
         line.append(f"  {node['location']}", style=DIM)
+    if node.get("maintenance"):
+        line.append("  under maintenance", style=WARN)
     if node["progress"]:
         line.append(f"  {node['progress']}", style=WARN)
     return line

@@ -59,7 +59,11 @@ AGAIN_S: Final = 2.0
 """Events that could not be written are tried again this soon."""
 ALERTS: Final = (Fence, Promote, Rescue, StartPrimary, Rebuild)
 """Steps whose failure a human should hear of at once."""
-LEVELS: Final = {"sync_lowered": Level.WARNING, "sync_drifted": Level.WARNING}
+LEVELS: Final = {
+    "sync_lowered": Level.WARNING,
+    "sync_drifted": Level.WARNING,
+    "maintenance": Level.WARNING,
+}
 """Rules that people should hear of although they change no primary."""
 QUIET: Final = frozenset({"timeline", "learnt"})
 """Rules that change the record but are no news."""

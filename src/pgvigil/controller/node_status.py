@@ -90,6 +90,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         priority=node.priority,
         location=node.location,
         tags=sorted(node.tags),
+        maintenance=bool(scene.record and node.name in scene.record.maintenance),
         conninfo=conninfo_text(node),
         postmaster=view.host_answer.postmaster if view.host_answer else None,
         guard=view.guard.state if view.guard else None,

@@ -91,7 +91,8 @@ def follow_up(order: Order, record: ClusterRecord, view: ClusterView) -> None:
     waiting = [
         node.name
         for node in view.nodes.values()
-        if node.name != record.primary and not (node.standby and node.standby.receiver)
+        if node.name not in (record.primary, *record.maintenance)
+        and not (node.standby and node.standby.receiver)
     ]
     if not waiting:
         order.finish(Result.DONE, f"{order.reached}; every other node streams from it")

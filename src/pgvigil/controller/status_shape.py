@@ -131,6 +131,8 @@ class NodeStatus(TypedDict):
     priority: int
     location: str
     tags: list[str]
+    maintenance: bool
+    """Somebody works on it: never promoted, not repaired, its absence is no finding."""
     conninfo: str
     """libpq's keywords of our login, never with a password."""
     postmaster: str | None

@@ -58,6 +58,8 @@ def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str
         return "it does not answer"
     if not situation.is_ours(node):
         return "it belongs to another cluster (other system identifier)"
+    if node.name in record.maintenance:
+        return "it is under maintenance"
     if not situation.spec.node(node.name).may_be_primary():
         return "it may never be promoted (never_promote, or priority 0)"
     if role.timeline < record.timeline or (node.name in record.deposed and role.timeline != record.timeline):

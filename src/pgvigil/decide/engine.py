@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import failover, fencing, overdue, promotion, repair, switchover, synchrony
+from pgvigil.decide import (
+    failover,
+    fencing,
+    maintenance,
+    overdue,
+    promotion,
+    repair,
+    switchover,
+    synchrony,
+)
 from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
@@ -12,6 +21,7 @@ from pgvigil.model.command import (
     Directive,
     Failover,
     FollowUpstream,
+    Maintenance,
     Pause,
     PromoteNode,
     Refused,
@@ -172,6 +182,8 @@ def _serving(situation: Situation) -> Decision:
     if changed := repair.rejoined(situation):
         back = ", ".join(sorted((record.deposed - changed.deposed) | (record.left - changed.left)))
         return Act("rejoined", f"{back} is a streaming standby again", changed)
+    if over := maintenance.ended(situation):
+        return over
     assert situation.primary.primary is not None
     if situation.primary.primary.timeline > record.timeline:
         changed = replace(record, timeline=situation.primary.primary.timeline)
@@ -209,6 +221,8 @@ def order(situation: Situation, command: Directive) -> Act | Step | Refused:
             return repair.follow_upstream(situation, command)
         case PromoteNode(node=node):
             return _promote_node(situation, node)
+        case Maintenance():
+            return maintenance.change(situation, command)
 
 
 def _failover(situation: Situation, command: Failover) -> Act | Refused:

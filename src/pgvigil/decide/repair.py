@@ -131,6 +131,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         return None
     if fence := _unheard_primary(situation, node):
         return fence
+    if node.name in record.maintenance:
+        return None
     auto = situation.spec.failover.auto_rejoin
     unfinished = node.host_answer is not None and bool(node.host_answer.marker)
     if is_down(node):

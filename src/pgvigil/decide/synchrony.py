@@ -221,10 +221,13 @@ def _has_come(situation: Situation, name: NodeName) -> bool:
 
     One that claims to have more than it was sent is ahead of the primary, on a timeline that ended: it
     would acknowledge what it never got. Claims only grow by what is really flushed, so one that was within
-    what the primary had once claims nothing wrong of what the primary writes from then on.
+    what the primary had once claims nothing wrong of what the primary writes from then on. One under
+    maintenance may go at any moment: it stays in the set until it leaves, and comes back when that is over.
     """
     node, sender = situation.view.nodes.get(name), _sender(situation, name)
     if node is None or node.standby is None or sender is None or not situation.is_ours(node):
+        return False
+    if name in situation.record.maintenance:
         return False
     if _owes_s(situation, name) >= HELD_UP_S:
         return False

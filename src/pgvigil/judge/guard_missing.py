@@ -22,5 +22,5 @@ def missing_guards(case: Case) -> tuple[Finding, ...]:
     return tuple(
         Finding(Problem.GUARD_MISSING, node.name, (TOLD[node.guard.state],), Urgency.TELL)
         for node in case.view.nodes.values()
-        if node.guard and node.guard.state in TOLD
+        if node.guard and node.guard.state in TOLD and node.name not in case.record.maintenance
     )

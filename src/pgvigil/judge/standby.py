@@ -27,9 +27,14 @@ STREAMING = frozenset({"streaming", ""})
 
 
 def standby_problems(case: Case) -> tuple[Finding, ...]:
-    """Findings on every node but the primary of record and those that run as primary by mistake."""
+    """Findings on every node but the primary of record and those that run as primary by mistake.
+
+    None on a node under maintenance: whoever works on it knows.
+    """
     found: list[Finding] = []
     for node in case.view.nodes.values():
+        if node.name in case.record.maintenance:
+            continue
         if node.name != case.record.primary and not node.primary:
             found.extend(_problems(case, node))
     return tuple(found)

@@ -60,6 +60,14 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Maintenance:
+    """A standby is taken out of what is automatic (`on`), or belongs to it again."""
+
+    node: NodeName
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ShowParameters:
     """`config show`: these parameters; none named: those that were set, that wait, or that differ."""
 
@@ -74,7 +82,7 @@ class ReloadServers:
     nodes: tuple[NodeName, ...] = ()
 
 
-Directive = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume
+Directive = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume | Maintenance
 """Decided about by the loop, with the record in hand."""
 
 Errand = ShowParameters | ReloadServers

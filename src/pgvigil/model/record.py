@@ -153,6 +153,8 @@ class ClusterRecord:
     """Who has acknowledged every commit that the primary acknowledged. None: not managed (`async`)."""
     sync_next: SyncSet | None = None
     """What is being put in its place and is not confirmed: until then both count."""
+    maintenance: frozenset[NodeName] = frozenset()
+    """Standbys that somebody works on: never promoted, not repaired, their absence is no finding."""
 
     def moved(self, to: Phase, **changes: object) -> Self:
         """This record in another phase. Raises ValueError for a move the table does not have."""

@@ -8,6 +8,7 @@ from typing import Final
 ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     2: {"sync": None, "sync_next": None},
     3: {"restarts": [], "rescue_from": []},
+    4: {"maintenance": []},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
 

@@ -27,6 +27,7 @@ from pgvigil.model.command import (
     Command,
     Failover,
     FollowUpstream,
+    Maintenance,
     Pause,
     PromoteNode,
     Rejoin,
@@ -51,6 +52,7 @@ EVERY_COMMAND: list[Command] = [
     Resume(),
     ShowParameters(("max_connections",), every=True),
     ReloadServers((NodeName("pg2"),)),
+    Maintenance(NodeName("pg3"), on=True),
 ]
 
 

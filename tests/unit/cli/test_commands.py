@@ -27,6 +27,7 @@ from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.command import (
     Failover,
     FollowUpstream,
+    Maintenance,
     Pause,
     PromoteNode,
     Rejoin,
@@ -138,6 +139,8 @@ PG2 = NodeName("pg2")
         ("clone pg2", Rejoin(PG2, RebuildMethod.CLONE)),
         ("follow pg2 pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("promote orders pg2", PromoteNode(PG2)),
+        ("maintenance on pg2", Maintenance(PG2, on=True)),
+        ("maintenance off orders pg2", Maintenance(PG2, on=False)),
         ("pause", Pause()),
     ],
 )
