@@ -9,8 +9,9 @@ import pytest
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.errors import TimedOut
-from pgvigil.model.command import Failover, Switchover
+from pgvigil.model.command import Failover, Pause, Resume, Switchover
 from pgvigil.model.spec import ClusterSpec, Protection
+from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 from tests.postgres.test_failover import Trio, lost_nothing
 
@@ -137,3 +138,30 @@ def test_what_cannot_be_proved_is_held_until_an_operator_accepts_it(
         guard.order(Failover(force=True), within_s=1)  # it would wait for pg3 too
         assert guard.await_primary(other_than="pg1") == "pg2"
         pg3.thaw()
+
+
+def test_a_standby_ahead_of_the_new_primary_acknowledges_nothing_until_it_is_put_right(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    """It would claim to have flushed what it never got (PostgreSQL 17 and 18: internals/conformance.md)."""
+    pg1, pg2, pg3 = trio_of_servers
+    pg1.sql("create table kept (n int)")
+    spec = quorum(cluster_spec(servers, trio_of_servers))
+    with guarding(replace(spec, failover=replace(spec.failover, rescue_max_bytes=0))) as guard:
+        await_promise(guard, "pg2", "pg3")
+        assert guard.order(Pause()).result == "done"
+        pg2.sql("alter system set primary_conninfo = ''")
+        pg2.sql("select pg_reload_conf()")
+        wait_until(lambda: not pg2.sql("select 1 from pg_stat_wal_receiver"), within_s=20, what="pg2 cut off")
+        pg1.sql("insert into kept select generate_series(1, 5000)")
+        pg3.wait_streaming(pg1)
+        pg1.kill_all()
+        guard.order(Failover(NodeName("pg2"), force=True))
+        wait_until(lambda: pg2.sql("select pg_is_in_recovery()") == [(False,)], within_s=30, what="pg2")
+        assert "pg3" not in names(pg2), "it has more than pg2, and nobody knows what it will claim"
+        pg2.sql("insert into kept values (0)")
+        guard.order(Resume())
+        await_promise(guard, "pg1", "pg3", within_s=60)
+        for server in (pg1, pg3):
+            server.wait_streaming(pg2)
+            assert server.sql("select n from kept") == [(0,)]
