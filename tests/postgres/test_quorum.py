@@ -156,7 +156,7 @@ def test_a_standby_ahead_of_the_new_primary_acknowledges_nothing_until_it_is_put
         pg1.sql("insert into kept select generate_series(1, 5000)")
         pg3.wait_streaming(pg1)
         pg1.kill_all()
-        guard.order(Failover(NodeName("pg2"), force=True))
+        guard.order(Failover(NodeName("pg2"), force=True), within_s=1)  # it would wait for the others too
         wait_until(lambda: pg2.sql("select pg_is_in_recovery()") == [(False,)], within_s=30, what="pg2")
         assert "pg3" not in names(pg2), "it has more than pg2, and nobody knows what it will claim"
         pg2.sql("insert into kept values (0)")
