@@ -65,11 +65,21 @@ class Torment:
             server.thaw()
             if not server.host.alive:
                 server.host.power_on()
-        self._order(Resume())
+        resumed = asyncio.ensure_future(self._resumed())
         await asyncio.sleep(10.0)
         for server in world.servers.values():
             if server.state == "down" and server.host.alive:
                 server.start()
+        await resumed
+
+    async def _resumed(self) -> None:
+        """A human sees to it that nothing stays paused, once there is a controller."""
+        while not self._controlled():  # noqa: ASYNC110  # controllers do not tell
+            await asyncio.sleep(1.0)
+        self._order(Resume())
+
+    def _controlled(self) -> bool:
+        return self._world.fleet is not None and bool(self._world.life and self._world.life.alive)
 
     def _primary(self) -> "Server":
         servers = tuple(self._world.primaries())
@@ -96,8 +106,7 @@ class Torment:
             self._world.network.heal(ways)
 
     def _order(self, command: Switchover | Failover | Pause | Resume) -> None:
-        fleet = self._world.fleet
-        if fleet is not None and self._world.life and self._world.life.alive:
+        if self._controlled():
             asyncio.ensure_future(_ordered(self._world, command))  # noqa: RUF006  # bounded by itself
 
 
