@@ -146,6 +146,21 @@ def believe_the_setting(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(engine.EFFECTS, SetSync, engine.Effect(act_synchrony.confirm_set_sync, only_set, 5.0))
 
 
+def compare_before_the_cut(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lossless, "severed", lambda *_: True)
+    patch.setattr(failover, "cut_steps", lambda _: ())
+
+
+def promise_on_after_a_promotion(patch: pytest.MonkeyPatch) -> None:
+    synchronous = promotion.synchronous
+
+    def promised(situation: Situation) -> ClusterRecord:
+        record = synchronous(situation)
+        return replace(record, sync=record.sync_next) if record.sync_next else record
+
+    patch.setattr(failover, "synchronous", promised)
+
+
 def forget_the_change_under_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lossless, "weaker", lambda one, _: one)
 

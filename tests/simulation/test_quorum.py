@@ -11,6 +11,7 @@ from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.spec import ClusterSpec, Protection
 from pgvigil.sim import synchrony
 from pgvigil.sim.cluster import a_cluster
+from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.run import Script, simulate
 from pgvigil.sim.server import Server
 from pgvigil.sim.synchrony import NAMES
@@ -131,7 +132,7 @@ async def _lost_while_it_acknowledged_alone(world: World) -> None:
     world.network.heal(_ways(first, second))
 
 
-async def _two_lost_beside_one_that_heard_nothing(world: World) -> None:
+async def _two_lost_beside_one_that_heard_nothing(world: World, *, after_s: float = 0.5) -> None:
     first, second, third = world.servers.values()
     ways = [*_ways(first, third), *_ways(second, third)]
     world.network.cut(ways)
@@ -139,10 +140,14 @@ async def _two_lost_beside_one_that_heard_nothing(world: World) -> None:
     first.host.power_off()
     while not second.takes_writes:  # noqa: ASYNC110  # servers do not tell
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(after_s)
     second.host.power_off()
     await asyncio.sleep(20.0)
     world.network.heal(ways)
+
+
+async def _two_lost_at_once_beside_one_that_heard_nothing(world: World) -> None:
+    await _two_lost_beside_one_that_heard_nothing(world, after_s=0.0)
 
 
 async def _cut_off_after_fewer_were_waited_for(world: World) -> None:
@@ -184,7 +189,7 @@ async def _lost_in_a_checkpoint(world: World) -> None:
         second.start()
         await _acknowledging(world, 1)
         world.network.cut(_ways(first, second))
-        await asyncio.sleep(4.0)
+        await asyncio.sleep(2.0)
         first.host.power_off()
         await asyncio.sleep(15.0)
     finally:
@@ -199,12 +204,28 @@ def test_a_standby_that_heard_nothing_is_not_promoted_after_two_primaries_were_l
         assert report.lost == 0
 
 
+async def _thawed_while_it_is_replaced(world: World) -> None:
+    """It stood still, nobody could stop it, and it goes on when its standbys have been compared."""
+    first, _, third = world.servers.values()
+    far = [(CONTROLLER, third.host.name), (third.host.name, CONTROLLER)]
+    first.host.shell_broken = "lost"
+    first.freeze()
+    await _phase(world, Phase.PROMOTING)
+    world.network.cut(far)
+    first.thaw()
+    await asyncio.sleep(20.0)
+    first.host.mend_shell()
+    world.network.heal(far)
+
+
 HARD: tuple[tuple[Mutate, int, int, Script], ...] = (
     (mutations.cut_one_too_few, 3, 1, _cut_off_with_a_standby),
     (mutations.degrade_without_asking, 2, 1, _lost_while_it_acknowledged_alone),
     (mutations.do_without_the_rescue, 2, 1, _started_again_before_its_wal_was_fetched),
     (mutations.lower_before_it_is_on_record, 3, 2, _cut_off_after_fewer_were_waited_for),
     (mutations.forget_the_change_under_way, 3, 1, _cut_off_while_the_set_is_widened),
+    (mutations.promise_on_after_a_promotion, 3, 1, _two_lost_at_once_beside_one_that_heard_nothing),
+    (mutations.compare_before_the_cut, 3, 1, _thawed_while_it_is_replaced),
     (mutations.believe_the_setting, 2, 1, _lost_in_a_checkpoint),
 )
 """Mutation → nodes, acknowledgements, and the course of events in which it does harm."""
