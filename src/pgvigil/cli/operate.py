@@ -130,8 +130,16 @@ def clone(
 
 def follow(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="[CLUSTER] NODE UPSTREAM", help="Who follows whom.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="[CLUSTER] NODE [UPSTREAM]", help="Who follows whom.")
+    ],
     *,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODE", help="The upstream, if it is not given behind the node.", show_default=False
+        ),
+    ] = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "1min",
@@ -140,14 +148,19 @@ def follow(
 ) -> None:
     """Point a running standby at another upstream.
 
-    The upstream is the primary, or a standby to cascade from.
+    The upstream is the primary, or a standby to cascade from. It is done when the node streams from
+    there. A node that has an `upstream` in the configuration goes nowhere else.
 
-    Example: `pgvigil follow orders pg3 pg2`
+    Example: `pgvigil follow orders pg3 --upstream pg2`
     """
     desk = begin(ctx, config, as_json=as_json)
-    spec, (node, upstream) = desk.cluster_and_nodes(names, 2)
-    command = FollowUpstream(node.name, upstream.name)
-    question = f"Let {node.name} follow {upstream.name}?"
+    if upstream is None:
+        spec, (node, above) = desk.cluster_and_nodes(names, 2)
+    else:
+        spec, (node,) = desk.cluster_and_nodes(names, 1)
+        above = node_of(spec, upstream)
+    command = FollowUpstream(node.name, above.name)
+    question = f"Let {node.name} follow {above.name}?"
     _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 

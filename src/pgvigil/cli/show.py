@@ -43,9 +43,10 @@ def _lag(node: Shape) -> Text:
     lag = node["lag_bytes"]
     if lag is None or node["role"] != "standby":
         return Text("")
-    if lag == 0 and not node["lag_s"]:
+    late_s = 0.0 if node["apply_delay_s"] else node["lag_s"] or 0.0
+    if lag == 0 and not late_s:
         return Text("0 B", style=DIM)
-    behind = f", {seconds_text(node['lag_s'])}" if node["lag_s"] and node["lag_s"] >= 0.1 else ""
+    behind = f", {seconds_text(late_s)}" if late_s >= 0.1 else ""
     return Text(bytes_text(lag) + behind, style=WARN if lag >= 16 * 1024 * 1024 else "")
 
 
@@ -53,6 +54,12 @@ def _upstream(node: Shape) -> Text:
     if node["upstream"]:
         return Text(node["upstream"])
     return Text("none", style=WARN) if node["role"] == "standby" else Text("")
+
+
+def _tags(node: Shape) -> str:
+    """The user's wishes for it, and how much later it replays on purpose."""
+    delay = [f"delayed {seconds_text(node['apply_delay_s'])}"] if node["apply_delay_s"] else []
+    return ", ".join([*node["tags"], *delay])
 
 
 def _seen(node: Shape) -> Text:
@@ -86,6 +93,7 @@ COLUMNS: Final = (
     Column("Prio", lambda n: _text(n["priority"]), drop=3, justify="right"),
     Column("Guard", _guard, drop=4),
     Column("Location", lambda n: n["location"], drop=2),
+    Column("Tags", _tags, drop=3),
     Column("Address", lambda n: f"{n['host']}:{n['port']}", drop=6),
     Column("Access", lambda n: n["connection"], drop=7),
     Column("Reported", lambda n: n["reported_state"], drop=8),

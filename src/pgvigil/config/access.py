@@ -1,6 +1,7 @@
 """The sections that say how a node is reached and run: `postgres`, `replication`, `shell`, `control`."""
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from pgvigil.config.section import Section, local_path
-from pgvigil.config.units import Host, Kind, PathText, Text
+from pgvigil.config.units import Duration, Host, Kind, PathText, Text
 from pgvigil.model.spec import (
     CommandShell,
     Control,
@@ -216,6 +217,11 @@ class ReplicationSection(LoginSection):
     slots: StrictBool = Field(
         default=True, description="Keep one physical replication slot for each standby."
     )
+    return_after: Duration = Field(
+        default=timedelta(minutes=1),
+        description="A node's `upstream` must have been well for this long before the node goes back to it, "
+        "and longer each time that it could not stream from it.",
+    )
 
     @model_validator(mode="after")
     def _places_are_absolute(self) -> Self:
@@ -230,7 +236,7 @@ class ReplicationSection(LoginSection):
         words = self.keywords()
         if default_user and "user" not in words:
             words = {"user": default_user, **words}
-        return Replication(tuple(words.items()), self.slots)
+        return Replication(tuple(words.items()), self.slots, self.return_after)
 
 
 class Via(StrEnum):

@@ -89,6 +89,11 @@ class FailoverSection(Section):
     restart_standbys: StrictBool = Field(
         default=False, description="Start a standby again that is found stopped; else it is only reported."
     )
+    across_locations: StrictBool = Field(
+        default=False,
+        description="Promote also a standby whose `location` is not the primary's. `false`: only when an "
+        "operator names it. Nodes without a location are at home everywhere.",
+    )
 
     def spec(self) -> FailoverPolicy:
         """The same, as the core knows it."""
@@ -101,6 +106,7 @@ class FailoverSection(Section):
             rescue_timeout=self.rescue.timeout,
             auto_rejoin=self.auto_rejoin,
             restart_standbys=self.restart_standbys,
+            across_locations=self.across_locations,
         )
 
     def timings(self, probe: ProbeSection) -> Timings:

@@ -19,6 +19,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     yield from _times(cluster)
     yield from _guard(cluster)
     yield from _nodes(cluster)
+    yield from _upstreams(cluster)
     yield from _witnesses(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
@@ -84,6 +85,29 @@ def _nodes(cluster: ClusterSection) -> Iterator[Complaint]:
             )
     if not any(node.priority > 0 and Tag.NEVER_PROMOTE not in node.tags for node in cluster.nodes.values()):
         yield ("nodes",), "at least one must be allowed to be primary (no never_promote, priority above 0)"
+
+
+def _upstreams(cluster: ClusterSection) -> Iterator[Complaint]:
+    """Upstreams lead from node to node, and never in a circle; what acknowledges streams from the primary."""
+    wanted = {name: node.upstream for name, node in cluster.nodes.items() if node.upstream}
+    for name, upstream in wanted.items():
+        place = ("nodes", name, "upstream")
+        if upstream not in cluster.nodes:
+            yield place, f"is no node of this cluster: {upstream}; nodes: {', '.join(cluster.nodes)}"
+        elif circle := _circle(wanted, name):
+            yield place, f"leads back to itself: {' → '.join(circle)}"
+        if cluster.protection is Protection.QUORUM and Tag.NEVER_SYNC not in cluster.nodes[name].tags:
+            yield place, "goes with tags: [never_sync]: a standby of a standby acknowledges no commit"
+
+
+def _circle(wanted: dict[str, str], start: str) -> list[str]:
+    """The way from a node over upstreams back to it; empty: it ends elsewhere."""
+    way = [start]
+    while (above := wanted.get(way[-1])) is not None and above not in way[1:]:
+        way.append(above)
+        if above == start:
+            return way
+    return []
 
 
 def _witnesses(cluster: ClusterSection) -> Iterator[Complaint]:

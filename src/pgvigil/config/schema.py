@@ -37,7 +37,15 @@ class NodeSection(Section):
         "0: never this one.",
     )
     location: Text | None = Field(
-        default=None, description="Where it stands, such as a data centre. Of two equal standbys the nearer."
+        default=None,
+        description="Where it stands, such as a data centre. Of two equal standbys the nearer is promoted; "
+        "one at another location only as `failover.across_locations` allows.",
+    )
+    upstream: Text | None = Field(
+        default=None,
+        description="Node from which it is to stream while it is a standby, for cascading. While that one is "
+        "not well it streams from the primary. Without it: from the primary, or where `pgvigil follow` "
+        "pointed it.",
     )
     tags: frozenset[Tag] = Field(default=frozenset(), description="Wishes for this node.")
     postgres: PostgresSection = Field(
@@ -76,6 +84,7 @@ class NodeSection(Section):
             priority=self.priority,
             location=self.location or "",
             tags=self.tags,
+            upstream=NodeName(self.upstream) if self.upstream else None,
         )
 
 

@@ -185,8 +185,7 @@ class ClusterController:
         settled = self.record.phase is Phase.STABLE
         self._repairs.take(plan.repairs if settled else (), settled=settled)
         for order in tuple(self._orders):
-            if orders.changes_primary(order.command):
-                orders.follow_up(order, self.record, self.view)
+            orders.follow_up(order, self.spec, self.record, self.view)
             if order.outcome.done():
                 self._orders.remove(order)
 

@@ -87,6 +87,8 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         sender=_sender_status(upstream or "", sender) if sender else None,
         receiver=_receiver_status(receiver) if receiver else None,
         slot=SlotStatus(name=slot.name, active=slot.active, wal_status=slot.wal_status) if slot else None,
+        wanted_upstream=node.upstream,
+        apply_delay_s=last.facts.apply_delay_s if last else 0.0,
         priority=node.priority,
         location=node.location,
         tags=sorted(node.tags),

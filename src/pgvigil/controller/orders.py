@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
-from pgvigil.model.command import Command, Failover, PromoteNode, Refused, Switchover
+from pgvigil.model.command import Command, Failover, FollowUpstream, PromoteNode, Refused, Switchover
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView, NodeView, Unseen
+from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, Step, sentence
 from pgvigil.model.units import NodeName
 
@@ -71,8 +72,27 @@ def changes_primary(command: Command) -> bool:
     return isinstance(command, Switchover | Failover | PromoteNode)
 
 
-def follow_up(order: Order, record: ClusterRecord, view: ClusterView) -> None:
-    """Look whether a change of primary that was ordered is finished, and give its outcome then."""
+def follow_up(order: Order, spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> None:
+    """Look whether what takes longer than its steps is finished, and give its outcome then."""
+    if isinstance(order.command, FollowUpstream):
+        _follow_up_follow(order, order.command, spec, view)
+    elif changes_primary(order.command):
+        _follow_up_change(order, record, view)
+
+
+def _follow_up_follow(order: Order, command: FollowUpstream, spec: ClusterSpec, view: ClusterView) -> None:
+    """A standby that was pointed at an upstream is done when it streams from there."""
+    node, upstream = view.nodes.get(command.node), spec.node(command.upstream)
+    receiver = node.standby.receiver if node and node.standby else None
+    if order.outcome.done() or not order.reached or receiver is None or receiver.status != "streaming":
+        return
+    if (receiver.host, receiver.port) == (upstream.host, upstream.port):
+        text = f"{command.node} streams from {command.upstream} on timeline {receiver.timeline}"
+        order.finish(Result.DONE, text)
+
+
+def _follow_up_change(order: Order, record: ClusterRecord, view: ClusterView) -> None:
+    """A change of primary is done when all other nodes stream from the new one."""
     if order.outcome.done() or order.before is None or record.phase is not Phase.STABLE:
         return
     primary = view.nodes.get(record.primary, NodeView(record.primary, Unseen(record.primary)))

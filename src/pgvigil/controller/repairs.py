@@ -10,6 +10,7 @@ from pgvigil.controller import orders
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
+from pgvigil.model.command import FollowUpstream
 from pgvigil.model.step import Step, sentence, step_node
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.sight.watch import ClusterWatch
@@ -115,6 +116,10 @@ class Repairs:
 def _answer(order: Order, outcome: Outcome) -> None:
     if outcome.error:
         orders.failed(order, outcome.error)
+        return
+    if isinstance(order.command, FollowUpstream):
+        order.reached = f"{order.command.node} is pointed at {order.command.upstream}"
+        order.progress(f"{order.reached}; waiting for it to stream")
         return
     facts = ", ".join(f"{key} {value}" for key, value in outcome.facts.items() if value not in ("", None))
     order.finish(Result.DONE, f"{sentence(outcome.step)}: done in {outcome.took_s:.1f} s", detail=facts)

@@ -128,6 +128,10 @@ class NodeStatus(TypedDict):
     sender: SenderStatus | None
     receiver: ReceiverStatus | None
     slot: SlotStatus | None
+    wanted_upstream: str | None
+    """From which node the configuration has it stream as a standby; None: it says nothing."""
+    apply_delay_s: float
+    """Seconds by which it replays later on purpose (`recovery_min_apply_delay`); 0: at once."""
     priority: int
     location: str
     tags: list[str]

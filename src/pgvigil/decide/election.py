@@ -22,11 +22,13 @@ def elect(
     *,
     wanted: NodeName | None = None,
     any_lag: bool = False,
+    anywhere: bool = False,
     objection: Callable[[NodeView], str] | None = None,
 ) -> Election:
     """Choose among the nodes that answer in recovery (SAFETY §4.5). Pure.
 
-    `wanted`: only that one. `any_lag`: an operator accepts loss of data. `objection`: what else may
+    `wanted`: only that one. `any_lag`: an operator accepts loss of data. `anywhere`: and another location;
+    who is `wanted` may always be there. `objection`: what else may
     speak against a node; empty if nothing does.
     """
     rejected: list[str] = []
@@ -35,6 +37,8 @@ def elect(
         if wanted not in (None, node.name):
             continue
         reason = unfit(situation, node, any_lag=any_lag)
+        if not reason and wanted is None and not anywhere:
+            reason = elsewhere(situation, node.name)
         if not reason and objection:
             reason = objection(node)
         if reason:
@@ -64,12 +68,23 @@ def unfit(situation: Situation, node: NodeView, *, any_lag: bool = False) -> str
         return "it may never be promoted (never_promote, or priority 0)"
     if role.timeline < record.timeline or (node.name in record.deposed and role.timeline != record.timeline):
         return f"it is on timeline {role.timeline}, the cluster on {record.timeline}"
-    if node.answer.facts.settings.get("recovery_min_apply_delay", "0") not in ("0", "0ms", ""):
+    if node.answer.facts.apply_delay_s:
         return "it replays with a delay (recovery_min_apply_delay)"
     behind = known_end(situation, role.timeline) - role.furthest
     if not any_lag and behind > _lag_allowed(situation):
         return f"it is {behind} bytes behind, more than max_lag"
     return ""
+
+
+def elsewhere(situation: Situation, name: NodeName) -> str:
+    """Why a standby at another location than the primary's waits for an operator's word; empty: it need not.
+
+    Nodes without a location are at home everywhere.
+    """
+    here, there = (situation.spec.node(n).location for n in (situation.record.primary, name))
+    if not here or not there or here == there or situation.spec.failover.across_locations:
+        return ""
+    return f"it stands in {there}, the primary in {here} (failover.across_locations is off)"
 
 
 def rescuable(situation: Situation) -> bool:

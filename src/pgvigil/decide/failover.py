@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from pgvigil.decide import lossless, overdue
-from pgvigil.decide.election import Election, elect
+from pgvigil.decide.election import Election, elect, elsewhere
 from pgvigil.decide.fencing import cut_steps, fence_steps, is_old, may_not_promote, proof, stray_fences
 from pgvigil.decide.promotion import (
     absent,
@@ -307,9 +307,11 @@ def _elected(situation: Situation, ground: lossless.Ground | None) -> Election:
     record = situation.record
     any_lag = record.forced or ground is not None
     objection = partial(ground.objection, situation) if ground else partial(left_behind, situation)
-    election = elect(situation, wanted=record.candidate, any_lag=any_lag, objection=objection)
+    election = elect(
+        situation, wanted=record.candidate, any_lag=any_lag, anywhere=record.forced, objection=objection
+    )
     if election.chosen is None and record.candidate is not None:
-        election = elect(situation, any_lag=any_lag, objection=objection)
+        election = elect(situation, any_lag=any_lag, anywhere=record.forced, objection=objection)
     return election
 
 
@@ -340,7 +342,11 @@ def _change(situation: Situation, role: Primary) -> tuple[tuple[str, str | int |
 
 
 def _nobody(situation: Situation, election: Election, evidence: tuple[str, ...]) -> Hold:
-    hint = f"repair a standby, or accept loss of data: pgvigil failover {situation.spec.name} --force"
+    cluster = situation.spec.name
+    away = sorted(n.name for n in situation.standbys() if elsewhere(situation, n.name))
+    hint = f"repair a standby, or accept loss of data: pgvigil failover {cluster} --force"
+    if away:
+        hint = f"to go to another location: pgvigil failover {cluster} --to {away[0]}"
     return Hold(
         "nobody_fit", "no standby is fit to be promoted", hint, evidence=(*evidence, *election.rejected)
     )

@@ -3,7 +3,17 @@
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide.situation import Situation, called, fed_by_standby, host_says, is_down, points_at
+from pgvigil.decide import topology
+from pgvigil.decide.situation import (
+    Situation,
+    below,
+    called,
+    fed_by_standby,
+    host_says,
+    is_down,
+    points_at,
+    streams,
+)
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import FollowUpstream, Refused, Rejoin
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
@@ -53,15 +63,13 @@ def rejoined(situation: Situation) -> ClusterRecord | None:
     record, primary = situation.record, situation.primary.primary
     if primary is None:
         return None
-    streams = {name for name, node in situation.view.nodes.items() if _streams(node, primary.timeline)}
+    fed = {name for name, node in situation.view.nodes.items() if streams(node, primary.timeline)}
     ours = situation.spec.node(record.primary)
     pointed = {
-        name
-        for name in streams
-        if (role := situation.view.node(name).standby) and points_at(role.conninfo, ours)
+        name for name in fed if (role := situation.view.node(name).standby) and points_at(role.conninfo, ours)
     }
     gone = frozenset(name for name in record.left if name not in situation.view.nodes)
-    deposed, left = record.deposed - streams, record.left - pointed - gone - {record.primary}
+    deposed, left = record.deposed - fed, record.left - pointed - gone - {record.primary}
     return (
         replace(record, deposed=deposed, left=left)
         if (deposed, left) != (record.deposed, record.left)
@@ -94,7 +102,7 @@ def rejoin(situation: Situation, command: Rejoin) -> Step | Refused:
     if not isinstance(node.host, HostAnswer):
         hint = "pgvigil check says how to repair it"
         return Refused(Unsafe(f"there is no working shell on {name}", hint=hint))
-    if _streams(node, situation.primary.primary.timeline) and not command.force:
+    if streams(node, situation.primary.primary.timeline) and not command.force:
         hint = "nothing to do; --force rebuilds it all the same"
         return Refused(Unsafe(f"{name} is a streaming standby of {record.primary} already", hint=hint))
     return Rebuild(name, record.primary, record.generation, command.method)
@@ -116,8 +124,10 @@ def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Ref
     if upstream.primary and upstream.name != situation.record.primary:
         hint = f"the primary is {situation.record.primary}"
         return Refused(Unsafe(f"{command.upstream} takes writes that will be lost", hint=hint))
-    if command.node == command.upstream or _below(situation, upstream, command.node):
+    if command.node == command.upstream or below(situation, upstream, command.node):
         return Refused(Unsafe(f"{command.upstream} streams from {command.node} itself"))
+    if reason := topology.unwanted(situation, node, upstream):
+        return reason
     return Follow(command.node, command.upstream, situation.record.generation)
 
 
@@ -149,6 +159,8 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         return _reattach(situation, node)
     if finding and node.standby and node.standby.receiver is None:
         return Nudge(node.name, record.generation)
+    if target := topology.back_to(situation, node):
+        return Follow(node.name, target, record.generation)
     if _under_another_name(situation, node) or _needed_to_acknowledge(situation, node):
         return Follow(node.name, record.primary, record.generation)
     if node.standby and node.standby.receiver:
@@ -172,7 +184,7 @@ def _under_another_name(situation: Situation, node: NodeView) -> bool:
         return False
     if role is None or role.receiver is None or answer is None or situation.primary.primary is None:
         return False
-    if not _streams(node, situation.primary.primary.timeline) or called(role.conninfo) == node.name:
+    if not streams(node, situation.primary.primary.timeline) or called(role.conninfo) == node.name:
         return False
     names = {sender.application_name for sender in answer.senders}
     if node.name in names or spec.follow_command:
@@ -225,16 +237,17 @@ def _unheard_primary(situation: Situation, node: NodeView) -> Step | None:
 
 
 def _reattach(situation: Situation, node: NodeView) -> Step | None:
-    """Point it at the primary; when it is and still does not stream, look closer and rebuild.
+    """Point it at its upstream; when it is and still does not stream, look closer and rebuild.
 
     One that never was primary and is on the primary's timeline mostly needs nothing but time (the
     primary was away, or the network between them is): a rebuild would stop it, so that comes late.
     """
     role, record = node.standby, situation.record
     assert role is not None
-    if not points_at(role.conninfo, situation.spec.node(record.primary)):
-        return Follow(node.name, record.primary, record.generation)
     strayed = node.name in record.deposed or role.timeline < record.timeline
+    target = record.primary if strayed else topology.upstream_for(situation, node)
+    if not points_at(role.conninfo, situation.spec.node(target)):
+        return Follow(node.name, target, record.generation)
     lost_at = node.receiver_lost_at or situation.view.at
     if not strayed and situation.view.at - lost_at < PATIENCE_S:
         return None
@@ -260,25 +273,3 @@ def _may_read_from(situation: Situation, name: NodeName, upstream: NodeView) -> 
         return name != upstream.name
     conninfo = getattr(node.last.role, "conninfo", "")
     return points_at(conninfo, situation.spec.node(upstream.name))
-
-
-def _below(situation: Situation, node: NodeView, ancestor: NodeName) -> bool:
-    """Whether `node` gets its WAL, directly or not, from `ancestor`."""
-    for _ in situation.spec.nodes:
-        role = node.standby
-        if role is None:
-            return False
-        upstream = next((n for n in situation.spec.nodes if points_at(role.conninfo, n)), None)
-        if upstream is None:
-            return False
-        if upstream.name == ancestor:
-            return True
-        node = situation.view.node(upstream.name)
-    return False
-
-
-def _streams(node: NodeView, timeline: int) -> bool:
-    role = node.standby
-    return bool(
-        role and role.receiver and role.receiver.status == "streaming" and role.receiver.timeline == timeline
-    )

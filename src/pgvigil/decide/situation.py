@@ -85,6 +85,29 @@ def called(conninfo: str) -> str:
     return name[1] if name else ""
 
 
+def streams(node: NodeView, timeline: int) -> bool:
+    """Whether a standby streams that timeline."""
+    role = node.standby
+    return bool(
+        role and role.receiver and role.receiver.status == "streaming" and role.receiver.timeline == timeline
+    )
+
+
+def below(situation: Situation, node: NodeView, ancestor: NodeName) -> bool:
+    """Whether `node` gets its WAL, directly or not, from `ancestor`."""
+    for _ in situation.spec.nodes:
+        role = node.standby
+        if role is None:
+            return False
+        upstream = next((n for n in situation.spec.nodes if points_at(role.conninfo, n)), None)
+        if upstream is None:
+            return False
+        if upstream.name == ancestor:
+            return True
+        node = situation.view.node(upstream.name)
+    return False
+
+
 def fed_by_standby(situation: Situation, node: NodeView) -> NodeName | None:
     """The other standby that answers and that this one streams from; None: the primary, or nobody."""
     role = node.standby

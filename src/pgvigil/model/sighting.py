@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from pgvigil.model.guard import CutOff, GuardLook
-from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, SystemId, Timeline
+from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, SystemId, Timeline, setting_amount
 from pgvigil.model.vantage import References, Touch, Witness, WitnessLook
 
 
@@ -102,6 +102,11 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings of `sight.probe.SETTINGS`; a missing name = the login may not read it."""
     slots: tuple[Slot, ...] = ()
+
+    @property
+    def apply_delay_s(self) -> float:
+        """By how many seconds it replays later on purpose; 0: at once."""
+        return setting_amount(self.settings.get("recovery_min_apply_delay", "")) or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,14 @@ HostLook = HostAnswer | HostSilent | NoShell
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """How often a standby did not get to stream from an upstream it was pointed at, and when last."""
+
+    at: Instant
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """The newest looks at one node, with the last good ones beside them."""
 
@@ -268,6 +281,10 @@ class NodeView:
     """Since when each standby (application_name) that it streams to owes it WAL, and confirms none."""
     unheard_at: Instant | None = None
     """When it last did not speak (see `speaks`); None: it always did."""
+    streams_since: Instant | None = None
+    """Since when this standby has been seen to stream without a break; None: it does not."""
+    missed: Mapping[str, Missed] = field(default_factory=dict)
+    """Upstreams (as `primary_conninfo`) that this standby was pointed at in vain lately."""
 
     @property
     def answer(self) -> Answer | None:

@@ -132,6 +132,9 @@ class NodeSpec:
     priority: int = 100
     location: str = ""
     tags: frozenset[Tag] = frozenset()
+    upstream: NodeName | None = None
+    """Where it is to stream from while it is a standby; None: from the primary, and left where a human
+    pointed it."""
 
     def may_be_primary(self) -> bool:
         """Whether the user allows this node to be promoted."""
@@ -160,6 +163,8 @@ class Replication:
 
     conninfo: tuple[tuple[str, str], ...]
     slots: bool = True
+    return_after: timedelta = timedelta(minutes=1)
+    """An upstream that is configured must have been well for so long before a standby goes back to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +204,8 @@ class FailoverPolicy:
     auto_rejoin: bool
     restart_standbys: bool = False
     """Start a standby again that was found stopped (S2-08)."""
+    across_locations: bool = False
+    """Promote a standby at another location than the primary's without being told which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Positions, timelines, instants and counters, each with its own type."""
 
+import re
 from dataclasses import dataclass
-from typing import NewType, Self
+from typing import Final, NewType, Self
 
 ClusterName = NewType("ClusterName", str)
 NodeName = NewType("NodeName", str)
@@ -83,3 +84,16 @@ class History:
         if timeline == self.timeline:
             return Lsn(2**64 - 1)
         return next((fork.at for fork in self.forks if fork.timeline == timeline), None)
+
+
+_SETTING: Final = re.compile(r"(\d+)(B|kB|MB|GB|TB|us|ms|s|min|h|d)?")
+_UNITS: Final = {
+    "B": 1.0, "kB": 2.0**10, "MB": 2.0**20, "GB": 2.0**30, "TB": 2.0**40,
+    "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0,
+}
+
+
+def setting_amount(text: str) -> float | None:
+    """What `SHOW` prints of a size in bytes, of a duration in seconds; None: it is neither, such as -1."""
+    match = _SETTING.fullmatch(text)
+    return int(match[1]) * _UNITS[match[2] or "B"] if match else None

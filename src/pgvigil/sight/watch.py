@@ -16,7 +16,6 @@ from pgvigil.model.sighting import (
     Primary,
     Silence,
     SqlLook,
-    Standby,
 )
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, Lsn, NodeName
@@ -26,6 +25,7 @@ from pgvigil.ports.host import program, quoted
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
+from pgvigil.sight.streams import Streams
 from pgvigil.sight.witness import WitnessHost
 
 WITNESS_EVERY_S = 0.3
@@ -76,7 +76,7 @@ class ClusterWatch:
             for name, ports in nodes.items()
         }
         self._cut_off = CutOffWatch(spec, nodes, clock, lambda name: self._sql[name].look, self.news.set)
-        self._receiver_lost: dict[NodeName, Instant] = {}
+        self._streams = Streams()
         self._owed: dict[NodeName, Mapping[str, Instant]] = {}
         self._confirmed: dict[NodeName, Mapping[str, Lsn | None]] = {}
         self._unheard: dict[NodeName, Instant] = {}
@@ -187,7 +187,9 @@ class ClusterWatch:
             touch=self._touches.get(name),
             guard=self._guard[name].look,
             cut_off=self._cut_off.of(name),
-            receiver_lost_at=self._receiver_lost.get(name),
+            receiver_lost_at=self._streams.lost_at(name),
+            streams_since=self._streams.since(name),
+            missed=self._streams.missed(name),
             owed_since=self._owed.get(name, {}),
             unheard_at=self._unheard.get(name),
         )
@@ -202,8 +204,8 @@ class ClusterWatch:
             if not troubled:
                 self._witnesses.pop(name, None)
                 self._touches.pop(name, None)
+            self._streams.note(name, look)
             if isinstance(look, Answer):
-                self._note_receiver(look)
                 self._note_senders(look)
             self.news.set()
 
@@ -215,13 +217,6 @@ class ClusterWatch:
         for other, sql in self._sql.items():
             if other != name:
                 sql.wake()
-
-    def _note_receiver(self, look: Answer) -> None:
-        match look.role:
-            case Standby(receiver=receiver) if receiver is None or receiver.status != "streaming":
-                self._receiver_lost.setdefault(look.node, look.at)
-            case _:
-                self._receiver_lost.pop(look.node, None)
 
     def _note_senders(self, look: Answer) -> None:
         """Since when each standby owes WAL that was there then, and has not confirmed any since."""

@@ -138,6 +138,7 @@ PG2 = NodeName("pg2")
         ("rejoin orders pg2 --method start", Rejoin(PG2, RebuildMethod.START)),
         ("clone pg2", Rejoin(PG2, RebuildMethod.CLONE)),
         ("follow pg2 pg3", FollowUpstream(PG2, NodeName("pg3"))),
+        ("follow orders pg2 --upstream pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("promote orders pg2", PromoteNode(PG2)),
         ("maintenance on pg2", Maintenance(PG2, on=True)),
         ("maintenance off orders pg2", Maintenance(PG2, on=False)),
@@ -282,6 +283,8 @@ def test_json_needs_yes_and_prints_only_the_outcome(place: Place) -> None:
         ("failover --to pgg2 --yes", "did you mean pg2?"),
         ("rejoin a b c --yes", "a node"),
         ("follow pg2 --yes", "2 nodes"),
+        ("follow pg2 --upstream pgg3 --yes", "did you mean pg3?"),
+        ("follow orders pg2 pg3 --upstream pg3 --yes", "a node"),
     ],
 )
 def test_wrong_names_are_usage_errors_with_a_guess(place: Place, words: str, says: str) -> None:

@@ -8,6 +8,7 @@ from pgvigil.decide.election import Election, elect, rescuable
 from pgvigil.model.record import Phase
 from pgvigil.model.sighting import Facts, Postmaster
 from pgvigil.model.spec import Tag
+from pgvigil.model.step import Hold
 from pgvigil.model.units import Instant, Lsn, NodeName, SystemId, Timeline
 from tests.builders import (
     HERE,
@@ -22,11 +23,12 @@ from tests.builders import (
     in_role,
     lagging,
     on_host,
+    receiver_lost,
     said,
     silent,
     vanished,
 )
-from tests.unit.decide.situations import situation
+from tests.unit.decide.situations import decided, situation
 from tests.unit.judge.scenes import control
 
 C = a_cluster("pg1* pg2 pg3")
@@ -228,3 +230,47 @@ def test_the_position_noted_when_the_change_began_outlives_our_sight_of_it() -> 
 def test_an_old_primary_in_recovery_is_a_candidate_like_others_as_long_as_it_has_not_strayed() -> None:
     back = in_role(changed_record(C, primary=PG3, deposed=frozenset({PG3, PG2})), "pg2")
     assert elected(claims_primary(back, "pg1", timeline=1)).chosen == PG2
+
+
+SITES = a_cluster("pg1*@berlin pg2@berlin pg3@madrid pg4")
+
+
+def only(cluster: Cluster, *fit: str) -> Cluster:
+    """All standbys but these are marked as never to be promoted."""
+    for node in cluster.spec.nodes:
+        if node.name not in fit:
+            cluster = changed_node(cluster, node.name, tags=frozenset({Tag.NEVER_PROMOTE}))
+    return cluster
+
+
+def test_no_standby_of_another_location_is_promoted_by_itself() -> None:
+    away = only(SITES, "pg3")
+    assert elected(away).chosen is None
+    assert why(away, "pg3") == "it stands in madrid, the primary in berlin (failover.across_locations is off)"
+    allowed = changed_spec(away, failover=replace(away.spec.failover, across_locations=True))
+    assert elected(allowed).chosen == PG3
+
+
+def test_an_operator_may_name_a_standby_of_another_location() -> None:
+    assert elected(only(SITES, "pg3"), wanted=PG3).chosen == PG3
+    assert elected(only(SITES, "pg3"), anywhere=True).chosen == PG3
+    assert elected(only(SITES, "pg3"), any_lag=True).chosen is None
+
+
+def test_a_node_without_a_location_is_at_home_everywhere() -> None:
+    assert elected(only(SITES, "pg4")).chosen == NodeName("pg4")
+    nowhere = changed_node(only(SITES, "pg3"), "pg1", location="")
+    assert elected(nowhere).chosen == PG3
+
+
+def test_of_two_equal_standbys_the_nearer_is_promoted() -> None:
+    allowed = changed_spec(SITES, failover=replace(SITES.spec.failover, across_locations=True))
+    assert elected(allowed).chosen == PG2
+    assert elected(changed_node(allowed, "pg3", priority=200)).chosen == PG3
+
+
+def test_the_hold_names_the_way_to_another_location() -> None:
+    hold = decided(receiver_lost(vanished(only(SITES, "pg3"), "pg1"), ago_s=5))
+    assert isinstance(hold, Hold)
+    assert hold.rule == "nobody_fit"
+    assert hold.hint == "to go to another location: pgvigil failover orders --to pg3"

@@ -1,0 +1,65 @@
+"""Since when each standby streams, and from which upstreams it could not: what one look alone cannot tell."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pgvigil.model.sighting import Answer, Missed, SqlLook, Standby
+from pgvigil.model.units import Instant, NodeName
+
+MISSED_AFTER_S: Final = 5.0
+"""So long without a WAL receiver that streams, and the upstream counts as missed."""
+FORGOTTEN_AFTER_S: Final = 3600.0
+"""A standby that has streamed for that long after a miss has a clean sheet again."""
+
+
+class Streams:
+    """The memory of one cluster's replication; this controller's own, gone with it."""
+
+    def __init__(self) -> None:
+        self._lost: dict[NodeName, Instant] = {}
+        self._since: dict[NodeName, Instant] = {}
+        self._missed: dict[NodeName, dict[str, Missed]] = {}
+        self._counted: dict[NodeName, tuple[str, Instant]] = {}
+
+    def note(self, node: NodeName, look: SqlLook) -> None:
+        """The newest look at a node over SQL."""
+        match look:
+            case Answer(role=Standby(receiver=receiver, conninfo=conninfo), at=at):
+                if receiver is None or receiver.status != "streaming":
+                    self._detached(node, conninfo, at)
+                else:
+                    self._streaming(node, at)
+            case Answer():
+                self._lost.pop(node, None)
+                self._since.pop(node, None)
+            case _:
+                self._since.pop(node, None)
+
+    def lost_at(self, node: NodeName) -> Instant | None:
+        """When this standby was first seen without the WAL receiver it had; None while it has one."""
+        return self._lost.get(node)
+
+    def since(self, node: NodeName) -> Instant | None:
+        """Since when it has been seen to stream without a break; None: it does not."""
+        return self._since.get(node)
+
+    def missed(self, node: NodeName) -> Mapping[str, Missed]:
+        """The upstreams it was pointed at in vain."""
+        return dict(self._missed.get(node, {}))
+
+    def _streaming(self, node: NodeName, at: Instant) -> None:
+        self._lost.pop(node, None)
+        since = self._since.setdefault(node, at)
+        if at - since >= FORGOTTEN_AFTER_S:
+            self._missed.pop(node, None)
+
+    def _detached(self, node: NodeName, conninfo: str, at: Instant) -> None:
+        """One spell without streaming counts once, however long it lasts."""
+        self._since.pop(node, None)
+        lost = self._lost.setdefault(node, at)
+        if not conninfo or at - lost < MISSED_AFTER_S:
+            return
+        missed, spell = self._missed.setdefault(node, {}), (conninfo, lost)
+        before = missed[conninfo].times if conninfo in missed else 0
+        missed[conninfo] = Missed(at, before + (self._counted.get(node) != spell))
+        self._counted[node] = spell
