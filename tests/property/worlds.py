@@ -16,6 +16,7 @@ from pgvigil.model.command import (
     Pause,
     PromoteNode,
     Rejoin,
+    RestartPrimary,
     Resume,
     Switchover,
 )
@@ -319,6 +320,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Rejoin, node=names, method=st.sampled_from(RebuildMethod), force=st.booleans()),
     st.builds(FollowUpstream, node=names, upstream=names),
     st.builds(PromoteNode, node=names),
+    st.just(RestartPrimary()),
     st.builds(Pause, until=st.none()),
     st.builds(Resume),
     st.builds(Maintenance, node=names, on=st.booleans()),

@@ -8,7 +8,7 @@ from pgvigil.act.bench import DENIED, Bench, Confirmed
 from pgvigil.act.settings import set_running, upstream_settings
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.spec import Protection, slot_name
-from pgvigil.model.step import Checkpoint, Cut, DropSlots, Follow, Nudge, Promote, StartPrimary
+from pgvigil.model.step import Checkpoint, Cut, DropSlots, Follow, Nudge, Promote, RestartServer, StartPrimary
 from pgvigil.model.units import Lsn, NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import program, quoted
@@ -209,6 +209,19 @@ async def confirm_start(step: StartPrimary, bench: Bench) -> None:
 async def start_primary(confirmed: Confirmed[StartPrimary], bench: Bench) -> dict[str, str]:
     """Start the server as its data directory says: with `standby.signal` it comes as a standby."""
     await service.start(bench, confirmed.step.node)
+    return {}
+
+
+async def confirm_restart(step: RestartServer, bench: Bench) -> None:
+    """It answers and is still what it was: a primary, or a standby. Raises WorldChanged or StepFailed."""
+    bench.still(step.generation)
+    if await bench.in_recovery(step.node) is step.primary:
+        raise WorldChanged(f"{step.node} is no {'primary' if step.primary else 'standby'} any more")
+
+
+async def restart_server(confirmed: Confirmed[RestartServer], bench: Bench) -> dict[str, str]:
+    """Cancelled: the host carries the restart through all the same."""
+    await service.restart(bench, confirmed.step.node)
     return {}
 
 

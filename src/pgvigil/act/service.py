@@ -4,16 +4,21 @@ import asyncio
 from typing import Final, assert_never
 
 from pgvigil.act.bench import Bench, Place
-from pgvigil.errors import StepFailed
+from pgvigil.errors import StepFailed, Unreachable
 from pgvigil.model.sighting import HostAnswer, Postmaster
 from pgvigil.model.spec import OwnCommands, PgCtl, PgCtlCluster, Systemd
 from pgvigil.model.step import StopMode
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import NoReply, Rejected
+from pgvigil.ports.contract import NoReply, QueryFailed, Rejected
 from pgvigil.ports.host import program, quoted
 
 POLL_S: Final = 0.005
 START_S: Final = 60.0
+BEGINS_S: Final = 15.0
+"""A restart that was asked for ends our sessions at once; after this it was not carried out."""
+STOP_WITHIN_S: Final = 3600.0
+"""How long the last checkpoint of a server that is restarted may take: it is never left stopped for that."""
+STARTED: Final = "select pg_postmaster_start_time() as started"
 KILL_AFTER_S: Final = {StopMode.FAST: 30.0, StopMode.IMMEDIATE: 2.0, StopMode.KILL: 0.0}
 """How long a stop may take before its processes are killed."""
 _SIGNAL: Final = {StopMode.FAST: "INT", StopMode.IMMEDIATE: "QUIT", StopMode.KILL: "KILL"}
@@ -57,6 +62,44 @@ async def start(bench: Bench, name: NodeName) -> None:
         if output.status:
             raise StepFailed(f"{name} could not be started", detail=output.complaint, hint=_log_hint(place))
     await _let_in(bench, name)
+
+
+async def restart(bench: Bench, name: NodeName) -> None:
+    """Stop and start the server, and return when the new one lets us in. Raises StepFailed.
+
+    Its host carries it through in a session of its own: once begun it is finished, whatever becomes of us.
+    """
+    place = bench.place(name)
+    (row,) = await bench.sql(name, STARTED)
+    line = quoted(_restart_line(place))
+    detached = f"sh -c {line} >/dev/null 2>&1 </dev/null &"
+    script = f"if command -v setsid >/dev/null; then setsid {detached} else nohup {detached} fi"
+    await place.must(script, "restarting", within_s=5.0)
+    waits_since, down_since = bench.clock.now(), None
+    while (said := await _another_started(bench, name, row["started"] or "")) != "another":
+        host, now = await place.look(), bench.clock.now()
+        down = host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED)
+        down_since = (now if down_since is None else down_since) if down else None
+        if said == "same" and now - waits_since > BEGINS_S:
+            detail = f"{BEGINS_S:g} s later its old server still serves"
+            raise StepFailed(f"{name} was not restarted", detail=detail, hint=_log_hint(place))
+        if down_since is not None and now - down_since > START_S:
+            raise StepFailed(f"{name} does not come up", detail=said, hint=_log_hint(place))
+        await asyncio.sleep(0.02)
+
+
+async def _another_started(bench: Bench, name: NodeName, before: str) -> str:
+    """`another` when a server lets us in that started since, `same`, or why nobody let us in."""
+    session = bench.nodes[name].new_session()
+    try:
+        await session.open(within_s=2.0)
+        (row,) = await session.query(STARTED, within_s=2.0)
+    except (Unreachable, QueryFailed) as refused:
+        return str(refused)
+    else:
+        return "same" if row["started"] == before else "another"
+    finally:
+        session.close()
 
 
 async def _let_in(bench: Bench, name: NodeName) -> None:
@@ -154,6 +197,25 @@ def _start_line(place: Place) -> str:
             if extra:
                 return start
             return f"if [ -f {data}/postmaster.opts ]; then {pg_ctl} restart {rest}; else {start}; fi"
+        case control:
+            assert_never(control)
+
+
+def _restart_line(place: Place) -> str:
+    """One line that stops and starts the server, the way its host does it."""
+    data = quoted(place.data_dir)
+    match place.spec.control:
+        case Systemd(unit=unit, sudo=sudo):
+            return f"{'sudo -n ' if sudo else ''}systemctl restart {quoted(unit)}"
+        case PgCtlCluster(version=version, name=name):
+            return f"pg_ctlcluster --skip-systemctl-redirect {quoted(version)} {quoted(name)} restart -m fast"
+        case OwnCommands(stop=stop, start=start):
+            return f"{{ {stop}; }}; {{ {start}; }}"
+        case PgCtl(options=options):
+            extra = f" -o {quoted(options)}" if options else ""
+            waits = f"-W -s -m fast -t {STOP_WITHIN_S:.0f}"
+            pg_ctl = program(place.bin_dir, "pg_ctl")
+            return f"{pg_ctl} restart {waits} -D {data} -l {data}/pgvigil-start.log{extra}"
         case control:
             assert_never(control)
 

@@ -25,7 +25,10 @@ from pgvigil.model.command import (
     PromoteNode,
     Rejoin,
     ReloadServers,
+    RestartPrimary,
+    RestartServers,
     Resume,
+    Role,
     ShowParameters,
     Switchover,
 )
@@ -96,6 +99,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "show_parameters": ShowParameters,
     "reload_servers": ReloadServers,
     "maintenance": Maintenance,
+    "restart_servers": RestartServers,
+    "restart_primary": RestartPrimary,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"
@@ -129,6 +134,12 @@ def _method(value: object) -> RebuildMethod:
     if not isinstance(value, str) or value not in set(RebuildMethod):
         raise ValueError(f"one of {', '.join(RebuildMethod)} is expected")
     return RebuildMethod(value)
+
+
+def _role(value: object) -> Role:
+    if not isinstance(value, str) or value not in set(Role):
+        raise ValueError(f"one of {', '.join(Role)} is expected")
+    return Role(value)
 
 
 def _instant(value: object) -> datetime:
@@ -170,6 +181,7 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     float: _duration,
     RebuildMethod: _method,
     datetime | None: _or_none(_instant),
+    Role | None: _or_none(_role),
     tuple[str, ...]: _words,
     tuple[NodeName, ...]: _words,
     Command: _command,

@@ -9,6 +9,7 @@ import typer
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, node_of, seconds_option
 from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, carry_out
 from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.restart import restart
 from pgvigil.cli.switchover import switchover
 from pgvigil.cli.theme import local_time
 from pgvigil.model.command import (
@@ -42,7 +43,9 @@ class Turn(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (switchover, failover, rejoin, clone, follow, promote, pause, resume, maintenance):
+    for command in (
+        switchover, failover, rejoin, clone, follow, promote, restart, pause, resume, maintenance,
+    ):  # fmt: skip
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 

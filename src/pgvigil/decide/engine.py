@@ -11,6 +11,7 @@ from pgvigil.decide import (
     overdue,
     promotion,
     repair,
+    restart,
     switchover,
     synchrony,
 )
@@ -26,6 +27,7 @@ from pgvigil.model.command import (
     PromoteNode,
     Refused,
     Rejoin,
+    RestartPrimary,
     Resume,
     Switchover,
 )
@@ -211,6 +213,8 @@ def order(situation: Situation, command: Directive) -> Act | Step | Refused:
         case _ if record.phase is not Phase.STABLE:
             hint = "wait until it is finished: pgvigil status --watch"
             return Refused(Unsafe(f"a change is under way ({record.phase})", hint=hint))
+        case RestartPrimary():
+            return restart.in_place(situation)
         case Switchover():
             return switchover.begin(situation, command)
         case Failover():

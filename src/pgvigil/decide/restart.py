@@ -5,11 +5,13 @@ from typing import Final
 
 from pgvigil.decide.election import Election
 from pgvigil.decide.situation import Situation, host_says, is_down
+from pgvigil.errors import Unsafe
+from pgvigil.model.command import Refused
 from pgvigil.model.diagnosis import Finding, Problem
 from pgvigil.model.record import Phase
 from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
 from pgvigil.model.spec import Rate
-from pgvigil.model.step import Act, Hold, Stage, StartPrimary
+from pgvigil.model.step import Act, Hold, RestartServer, Stage, StartPrimary
 from pgvigil.model.units import Lsn
 
 RESTARTS_AT_MOST: Final = 3
@@ -29,6 +31,23 @@ def restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
     )
     step = StartPrimary(record.primary, record.generation)
     return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
+
+
+def in_place(situation: Situation) -> Act | Refused:
+    """An operator wants the primary restarted where it is: phase RESTARTING, so that nobody replaces it."""
+    record = situation.record
+    if not situation.primary.primary:
+        return Refused(Unsafe(f"the primary {record.primary} does not answer", hint="see: pgvigil status"))
+    if situation.primary.host_answer is None:
+        detail = "without it nobody could start it again"
+        hint = "pgvigil check says how to repair it"
+        return Refused(Unsafe(f"there is no working shell on {record.primary}", detail=detail, hint=hint))
+    changed = record.moved(
+        Phase.RESTARTING, since=situation.wall, began=situation.wall, previous=record.primary
+    )
+    step = RestartServer(record.primary, record.generation, primary=True)
+    reason = f"restart the primary {record.primary} in place"
+    return Act("restart_in_place", reason, changed, (Stage((step,)),), ("an operator asked for it",))
 
 
 def processes_left(situation: Situation, finding: Finding) -> Hold | None:

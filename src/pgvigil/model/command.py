@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum, auto
 
 from pgvigil.errors import PgvigilError
 from pgvigil.model.step import RebuildMethod
@@ -82,10 +83,46 @@ class ReloadServers:
     nodes: tuple[NodeName, ...] = ()
 
 
-Directive = Switchover | Failover | Rejoin | FollowUpstream | PromoteNode | Pause | Resume | Maintenance
+@dataclass(frozen=True, slots=True)
+class RestartPrimary:
+    """Restart the primary where it is, without a change of primary."""
+
+
+class Role(StrEnum):
+    """What a node is at this moment."""
+
+    PRIMARY = auto()
+    STANDBY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartServers:
+    """`restart`: one after another. All conditions count together; without any it is every node.
+
+    The primary is restarted by a switchover, or `in_place`.
+    """
+
+    nodes: tuple[NodeName, ...] = ()
+    pending: bool = False
+    """Only those on which a parameter waits for a restart."""
+    role: Role | None = None
+    in_place: bool = False
+
+
+Directive = (
+    Switchover
+    | Failover
+    | Rejoin
+    | FollowUpstream
+    | PromoteNode
+    | Pause
+    | Resume
+    | Maintenance
+    | RestartPrimary
+)
 """Decided about by the loop, with the record in hand."""
 
-Errand = ShowParameters | ReloadServers
+Errand = ShowParameters | ReloadServers | RestartServers
 """Goes over several nodes, one after another, beside the loop."""
 
 Command = Directive | Errand

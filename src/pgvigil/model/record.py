@@ -21,7 +21,10 @@ class Phase(StrEnum):
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Phase], str]] = {
     (Phase.STABLE, Phase.FENCING): "the primary is lost; nothing has been promoted",
-    (Phase.STABLE, Phase.RESTARTING): "the primary is down and is started again where it is",
+    (
+        Phase.STABLE,
+        Phase.RESTARTING,
+    ): "the primary is down, or to be restarted, and is started again where it is",
     (Phase.STABLE, Phase.SWITCHING): "an operator asked for another primary",
     (Phase.STABLE, Phase.STABLE): "a primary chosen by a human is adopted, or a setting changed",
     (Phase.RESTARTING, Phase.STABLE): "the restarted primary serves again",

@@ -121,6 +121,16 @@ class StartPrimary:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartServer:
+    """Stop and start a server in one go that its own host carries through; it stays what it is."""
+
+    node: NodeName
+    generation: Generation
+    primary: bool
+    """What it has to be still when the step begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuild:
     """Make a node a streaming standby of `upstream`: start, rewind or clone."""
 
@@ -166,6 +176,7 @@ Step = (
     | Checkpoint
     | Stop
     | StartPrimary
+    | RestartServer
     | Rebuild
     | DropSlots
     | ClearSignal
@@ -201,6 +212,8 @@ def sentence(step: Step) -> str:
             return f"stop PostgreSQL on {node} ({mode})"
         case StartPrimary(node):
             return f"start PostgreSQL on {node} as primary"
+        case RestartServer(node):
+            return f"restart PostgreSQL on {node}"
         case Rebuild(node, upstream, _, RebuildMethod.AUTO):
             return f"make {node} a standby of {upstream} (start it, else rewind, else clone)"
         case Rebuild(node, upstream, _, method):

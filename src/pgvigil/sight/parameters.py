@@ -8,7 +8,7 @@ from typing import Final
 from pgvigil.errors import PgvigilError, StepFailed
 from pgvigil.model.parameter import SECRETIVE, NodeParameters, Parameter
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import NodePorts, Row
+from pgvigil.ports.contract import NodePorts, Row, Session
 from pgvigil.ports.host import quoted
 from pgvigil.sight.probe import without_secrets
 
@@ -35,8 +35,19 @@ _RESTART_ONLY: Final = "setting could not be applied"
 
 
 async def read_parameters(ports: NodePorts) -> NodeParameters:
-    """One node's parameters. Raises Unreachable or QueryFailed, or StepFailed if nobody may read its file."""
-    session = ports.session
+    """One node's parameters. Raises Unreachable or QueryFailed, or StepFailed if nobody may read its file.
+
+    In a session of its own: the kept one may be that of a server that has just been restarted.
+    """
+    session = ports.new_session()
+    try:
+        await session.open(within_s=WITHIN_S)
+        return await _read(ports, session)
+    finally:
+        session.close()
+
+
+async def _read(ports: NodePorts, session: Session) -> NodeParameters:
     (about,) = await session.query(ABOUT, within_s=WITHIN_S)
     rows = await session.query(PARAMETERS, within_s=WITHIN_S)
     mistakes: tuple[str, ...] = ()

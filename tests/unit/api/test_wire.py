@@ -32,7 +32,10 @@ from pgvigil.model.command import (
     PromoteNode,
     Rejoin,
     ReloadServers,
+    RestartPrimary,
+    RestartServers,
     Resume,
+    Role,
     ShowParameters,
     Switchover,
 )
@@ -53,6 +56,8 @@ EVERY_COMMAND: list[Command] = [
     ShowParameters(("max_connections",), every=True),
     ReloadServers((NodeName("pg2"),)),
     Maintenance(NodeName("pg3"), on=True),
+    RestartServers((NodeName("pg2"),), pending=True, role=Role.STANDBY, in_place=True),
+    RestartPrimary(),
 ]
 
 

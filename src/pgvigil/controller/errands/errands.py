@@ -6,11 +6,12 @@ from typing import assert_never
 from pgvigil.controller import orders
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.reload import reload_servers
+from pgvigil.controller.errands.restart import restart_servers
 from pgvigil.controller.errands.show import show_parameters
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.errors import PgvigilError, Unsafe
-from pgvigil.model.command import Errand, ReloadServers, ShowParameters
+from pgvigil.model.command import Errand, ReloadServers, RestartServers, ShowParameters
 from pgvigil.model.command import Refused as RefusedCommand
 
 
@@ -60,6 +61,8 @@ class Errands:
         match errand:
             case ShowParameters():
                 await show_parameters(self._ground, order, errand)
+            case RestartServers():
+                await restart_servers(self._ground, order, errand)
             case ReloadServers():
                 await reload_servers(self._ground, order, errand)
             case _:

@@ -1,0 +1,49 @@
+"""`restart`: PostgreSQL on some nodes or all, one after another."""
+
+from typing import Annotated
+
+import typer
+
+from pgvigil.cli.desk import ConfigOption, JsonOption, begin
+from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
+from pgvigil.cli.parameters import NodesArguments, cluster_and_nodes, finish
+from pgvigil.model.command import RestartServers, Role
+
+
+def restart(
+    ctx: typer.Context,
+    words: NodesArguments = None,
+    *,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Only where a parameter waits for a restart.")
+    ] = False,
+    role: Annotated[
+        Role | None, typer.Option("--role", help="Only the primary, or only standbys.", show_default=False)
+    ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Restart the primary where it is, and not by a switchover: writes stand still."
+        ),
+    ] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    timeout: TimeoutOption = "1h",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Restart PostgreSQL, one node after another.
+
+    Standbys first, each streaming again before the next; then a switchover, which restarts the old primary
+    as a standby. So writers lose no more than the switchover takes. A restart in place is no failure: nothing
+    is failed over for it.
+
+    Example: `pgvigil restart orders --pending`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, names = cluster_and_nodes(desk, words or [])
+    which = ", ".join(names) or (f"each {role}" if role else "every node")
+    limits = " that waits for it" if pending else ""
+    question = f"Restart PostgreSQL on {which}{limits} of {spec.name}?"
+    errand = RestartServers(names, pending, role, in_place)
+    finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)

@@ -1,0 +1,101 @@
+"""`restart` on real servers: one after another, under a writer that notices a switchover and nothing else."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from pgvigil.demo.servers import Server, Servers
+from pgvigil.demo.writer import Writer
+from pgvigil.model.command import ReloadServers, RestartServers, Role
+from pgvigil.model.units import NodeName
+from tests.postgres.guard import Guard, cluster_spec, guarding
+
+pytestmark = pytest.mark.postgres
+Trio = tuple[Server, Server, Server]
+
+
+@pytest.fixture
+def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
+    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+        guard.await_health()
+        yield guard
+
+
+def started(trio: Trio) -> dict[str, object]:
+    return {s.name: s.sql("select pg_postmaster_start_time()")[0][0] for s in trio}
+
+
+def breaks(writer: Writer) -> list[tuple[str, str]]:
+    """Where a row failed or another node took over: who acknowledged before and after."""
+    return [(a.node, b.node) for a, b in pairwise(writer.acks) if a.node != b.node or b.id != a.id + 1]
+
+
+def everywhere(trio: Trio, statement: str) -> None:
+    for server in trio:
+        server.sql(statement)
+
+
+def test_all_are_restarted_and_writers_notice_one_switchover(guard: Guard, trio_of_servers: Trio) -> None:
+    before = started(trio_of_servers)
+    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+        outcome = guard.order(RestartServers(), within_s=120)
+        assert outcome.result == "done", outcome
+        guard.await_health()
+        writer.stop()
+    after = started(trio_of_servers)
+    assert all(after[name] != before[name] for name in before)
+    assert guard.primary() != "pg1"
+    assert breaks(writer) == [("pg1", guard.primary())]
+    assert writer.lost(trio_of_servers[1].conninfo(dbname="postgres")) == []
+    assert guard.status()["generation"] == 2
+
+
+def test_a_primary_restarted_in_place_is_not_failed_over(guard: Guard, trio_of_servers: Trio) -> None:
+    before = started(trio_of_servers)
+    outcome = guard.order(RestartServers(role=Role.PRIMARY, in_place=True))
+    assert outcome.result == "done", outcome
+    guard.await_health()
+    after = started(trio_of_servers)
+    assert [name for name in before if before[name] != after[name]] == ["pg1"]
+    assert (guard.primary(), guard.status()["generation"]) == ("pg1", 1)
+    assert {"restart_in_place", "restarted"} <= set(guard.kinds())
+
+
+def test_only_the_node_that_waits_for_it_is_restarted(guard: Guard, trio_of_servers: Trio) -> None:
+    before = started(trio_of_servers)
+    trio_of_servers[2].sql("alter system set max_connections = 120")
+    assert guard.order(ReloadServers()).hint == "pgvigil restart --pending"
+    outcome = guard.order(RestartServers(pending=True), within_s=60)
+    assert outcome.result == "done", outcome
+    after = started(trio_of_servers)
+    assert [name for name in before if before[name] != after[name]] == ["pg3"]
+    assert trio_of_servers[2].sql("show max_connections") == [("120",)]
+    assert guard.order(RestartServers(pending=True)).text.startswith("nothing to do")
+
+
+def test_a_lowered_limit_restarts_the_primary_first_and_only_in_place(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    everywhere(trio_of_servers, "alter system set max_connections = 25")
+    guard.order(ReloadServers())
+    refused = guard.order(RestartServers(pending=True))
+    assert refused.result == "refused"
+    assert "add --in-place" in refused.detail
+    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+        outcome = guard.order(RestartServers(pending=True, in_place=True), within_s=120)
+        assert outcome.result == "done", outcome
+        writer.stop()
+    assert outcome.plan[0].startswith("restart the primary pg1 in place")
+    assert breaks(writer) == [("pg1", "pg1")]
+    assert [s.sql("show max_connections") for s in trio_of_servers] == [[("25",)]] * 3
+
+
+def test_a_rehearsal_says_the_order_and_restarts_nothing(guard: Guard, trio_of_servers: Trio) -> None:
+    before = started(trio_of_servers)
+    outcome = guard.order(RestartServers((NodeName("pg1"), NodeName("pg2"))), dry_run=True)
+    assert outcome.plan == (
+        "restart the standby pg2, and wait until it streams again",
+        "switch over to the best standby, which restarts pg1 as its standby",
+    )
+    assert started(trio_of_servers) == before
