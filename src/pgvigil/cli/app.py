@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgvigil.cli import guard, look, operate, parameters, protect, render, simulate
+from pgvigil.cli import guard, look, migrate, operate, parameters, protect, render, settings_file, simulate
 from pgvigil.cli.desk import ConfigOption, Desk, begin
 from pgvigil.cli.report import error_view
 from pgvigil.errors import PgvigilError
@@ -71,7 +71,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for family in (protect, render, guard, look, operate, parameters, simulate):
+for family in (protect, render, migrate, guard, look, operate, parameters, settings_file, simulate):
     family.add_to(app)
 
 

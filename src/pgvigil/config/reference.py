@@ -59,6 +59,11 @@ def config_json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "pgvigil.yaml"}
 
 
+def schema_text() -> str:
+    """As it is kept in `pgvigil.schema.json`."""
+    return json.dumps(config_json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 def _default_in_json(field: FieldInfo) -> dict[str, Any]:
     """The default as users write it, where the schema would show another form."""
     written = _written(field)
@@ -143,5 +148,4 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    page = json.dumps(config_json_schema(), indent=2) if "--json-schema" in sys.argv else config_reference()
-    sys.stdout.write(page)
+    sys.stdout.write(schema_text() if "--json-schema" in sys.argv else config_reference())

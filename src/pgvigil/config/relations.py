@@ -1,6 +1,6 @@
 """What must be true between keys of a cluster, each of which is right by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from pgvigil.config.access import ShellSection, Via
 from pgvigil.config.schema import ClusterSection, NodeSection
@@ -32,14 +32,19 @@ def _protection(cluster: ClusterSection) -> Iterator[Complaint]:
             if key in cluster.model_fields_set:
                 yield (key,), "goes with protection: quorum only"
         return
-    able = [name for name, node in cluster.nodes.items() if Tag.NEVER_SYNC not in node.tags]
-    fewest = min(len(set(able) - {primary}) for primary in cluster.nodes)
+    fewest = sync_room([(name, node.tags) for name, node in cluster.nodes.items()])
     if fewest < cluster.sync_required:
         yield (
             ("sync_required",) if "sync_required" in cluster.model_fields_set else ("protection",),
             f"wants {cluster.sync_required} of the other nodes to acknowledge, whoever is primary; there may "
             f"be only {fewest} without never_sync",
         )
+
+
+def sync_room(nodes: Sequence[tuple[str, Collection[str]]]) -> int:
+    """How many nodes may acknowledge, whoever is primary; from their names and tags."""
+    able = {name for name, tags in nodes if Tag.NEVER_SYNC not in tags}
+    return min(len(able - {primary}) for primary, _ in nodes)
 
 
 def _times(cluster: ClusterSection) -> Iterator[Complaint]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from pgvigil.config.modeline import modeline
 from pgvigil.controller.survey.items import fine, warning
 from pgvigil.controller.survey.seen import HostSeen, SqlSeen, conninfo_keywords, holds_password
 from pgvigil.model.check import CheckItem
@@ -118,6 +119,7 @@ def scalar(text: str) -> str:
 def _header(nodes: list[Found], at: datetime, *, todo: bool) -> list[str]:
     first = nodes[0].sql
     return [
+        modeline(),
         f"# Written by `pgvigil discover` at {at:%Y-%m-%d %H:%M} UTC from a running cluster:",
         f"# PostgreSQL {first.version_text}, system identifier {first.system_id}.",
         "#",
