@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from pgvigil.act import engine
+from pgvigil.act.base_backup import CloneFailed
 from pgvigil.act.bench import Bench
-from pgvigil.act.clone import CloneFailed
 from pgvigil.act.rebuild import StartFailed
 from pgvigil.act.rewind import RewindFailed
 from pgvigil.demo.servers import HOST, LOGIN, REPLICATION_LOGIN, Server, Servers, Setting, wait_until

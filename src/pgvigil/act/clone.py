@@ -4,13 +4,12 @@ The old directory is moved aside, never deleted here: `rebuild` does that once t
 Tablespaces and a WAL directory that lie elsewhere get new directories beside their old ones.
 """
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from pgvigil.act.rewind import PERCENT
-from pgvigil.act.settings import conninfo_text, upstream_settings, write
+from pgvigil.act.base_backup import CloneFailed, CopyPlan, copy, new_dir, prove
+from pgvigil.act.settings import upstream_settings, write
 from pgvigil.act.site import (
     OWN_FILES,
     STAMP,
@@ -25,10 +24,8 @@ from pgvigil.act.site import (
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.sighting import Postmaster
 from pgvigil.ports.contract import QueryFailed, Row
-from pgvigil.ports.host import MARKER, program, quoted
+from pgvigil.ports.host import MARKER, quoted
 
-BACKUP_S: Final = 23 * 3600.0
-"""A base backup is bounded by its size; the step's own deadline is a day."""
 REMOVE_S: Final = 900.0
 """Removing what an earlier attempt left: many files on slow storage."""
 SPARE: Final = 1.05
@@ -40,10 +37,6 @@ _SIZES: Final = (
 _PLACES: Final = "select pg_tablespace_location(oid) as location, null as bytes from pg_tablespace"
 
 
-class CloneFailed(StepFailed):
-    """The copy did not come about; `detail` says what is left and where."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cloned:
     """A data directory that was swapped in. `old`: where the former one lies; empty: there was none."""
@@ -53,35 +46,23 @@ class Cloned:
     slot: OwnSlot
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    stamp: str
-    tablespaces: Mapping[str, str] = field(default_factory=dict)
-    """Where the upstream has them → where this node will; the same path if it is free here."""
-    wal_dir: str = ""
-
-    @property
-    def made(self) -> tuple[str, ...]:
-        """Directories elsewhere that bear our stamp."""
-        return tuple(path for path in (*self.tablespaces.values(), self.wal_dir) if STAMP.search(path))
-
-
 async def clone(site: Site, *, stamp: str) -> Cloned:
     """Put a fresh copy of the upstream in the place of the stopped node's data directory.
 
     `stamp`: 20 digits that no earlier attempt had. Raises CloneFailed or WorldChanged, with the node as it
     was and everything made here removed. Cancelled, the next attempt removes it.
     """
-    await _swappable(site)
+    await swappable(site)
     await remove_leftovers(site)
-    plan = await _plan(site, stamp)
+    plan = await plan_copy(site, stamp)
     word = (await site.place.look()).marker
     if not site.empty:
         await mark(site.place, "clone", old=site.replaced)
     slot = OwnSlot("")
     try:
         slot = await own_slot(site)
-        copied = await _copy(site, plan, slot)
+        copied = await copy(site, plan, slot)
+        await prove(site)
         await _furnish(site, slot, stamp)
         await _still_wanted(site)
     except StepFailed:
@@ -93,7 +74,8 @@ async def clone(site: Site, *, stamp: str) -> Cloned:
     return Cloned(await _swap(site, stamp), copied, slot)
 
 
-async def _swappable(site: Site) -> None:
+async def swappable(site: Site) -> None:
+    """Whether a copy can take the place of the data directory by renaming. Raises CloneFailed."""
     script = f"""D={quoted(site.place.data_dir)}; P=${{D%/*}}; P=${{P:-/}}
 [ -d "$P" ] || mkdir -p "$P" 2>/dev/null
 [ -w "$P" ] || {{ echo "$P is not writable for $(id -un)"; return 1; }}
@@ -131,26 +113,31 @@ async def remove_leftovers(site: Site) -> None:
         raise CloneFailed(f"leftovers on {site.node} cannot be removed", detail=output.complaint)
 
 
-async def _plan(site: Site, stamp: str) -> _Plan:
-    """Where everything will lie, and that there is room for it."""
-    rows = await _sizes(site)
+async def plan_copy(site: Site, stamp: str) -> CopyPlan:
+    """Where everything will lie, and that there is room for it. Changes nothing. Raises CloneFailed."""
+    rows = await sizes_of_source(site)
     locations = [row["location"] or "" for row in rows if (row["location"] or "").startswith("/")]
-    mapped: dict[str, str] = {}
-    for location in locations:
-        free = await site.place.ask(f'[ -z "$(ls -A {quoted(location)} 2>/dev/null)" ]', within_s=3.0)
-        own = STAMP.sub("", location) + f".pgvigil-{stamp}"
-        mapped[location] = own if free.status else location
+    mapped = {location: await _free(site, location, stamp) for location in locations}
     wal = STAMP.sub("", site.wal_dir) + f".pgvigil-{stamp}" if site.wal_dir else ""
+    if site.empty and site.place.spec.wal_dir:
+        wal = await _free(site, site.place.spec.wal_dir, stamp)
     sizes = {site.place.data_dir: SPARE_SEGMENTS * site.source.segment_bytes}
     for row in rows:
         path = mapped.get(row["location"] or "", site.place.data_dir)
         sizes[path] = sizes.get(path, 0) + int(int(row["bytes"] or 0) * SPARE)
     await _room(site, sizes)
-    return _Plan(stamp, mapped, wal)
+    return CopyPlan(stamp, mapped, wal)
 
 
-async def _sizes(site: Site) -> tuple[Row, ...]:
-    upstream = site.step.upstream
+async def _free(site: Site, path: str, stamp: str) -> str:
+    """The path itself if nothing lies there, else one beside it."""
+    there = await site.place.ask(f'[ -z "$(ls -A {quoted(path)} 2>/dev/null)" ]', within_s=3.0)
+    return STAMP.sub("", path) + f".pgvigil-{stamp}" if there.status else path
+
+
+async def sizes_of_source(site: Site) -> tuple[Row, ...]:
+    """Location and bytes of every tablespace; an empty location lies in the data directory."""
+    upstream = site.copied_from
     async with site.bench.extra_session(upstream) as extra:
         try:
             return await extra.sql(upstream, _SIZES, within_s=120.0)
@@ -180,48 +167,17 @@ async def _room(site: Site, sizes: Mapping[str, int]) -> None:
             )
 
 
-async def _copy(site: Site, plan: _Plan, slot: OwnSlot) -> int:
-    """pg_basebackup into the directory beside; returns its bytes."""
-    new = f"{site.place.data_dir}.pgvigil-new"
-    words = ["-D", new, "-X", "stream", "-c", "fast", "-P", "-v", "-d", conninfo_text(site.conninfo())]
-    words += ["-S", slot.name] if slot.name else []
-    words += [f"--waldir={plan.wal_dir}"] if plan.wal_dir else []
-    for there, here in plan.tablespaces.items():
-        if there != here:
-            words += ["-T", "=".join(path.replace("=", "\\=") for path in (there, here))]
-    noted = "".join(f"printf '%s\\n' {quoted(path)}; " for path in plan.made)
-    line = (
-        f"umask 077; {{ {noted}:; }} > {quoted(site.place.data_dir)}.pgvigil-made; "
-        f"exec {program(site.place.bin_dir, 'pg_basebackup')} {shlex.join(words)} </dev/null"
-    )
-    told, copied = -1, 0
-
-    def hear(said: str) -> None:
-        nonlocal told, copied
-        if match := PERCENT.search(said):
-            copied = int(said.split("/")[0]) * 1024
-            if int(match[1]) // 5 > told:
-                told = int(match[1]) // 5
-                site.report(f"base backup of {site.step.upstream}: {match[1]} %")
-
-    output = await site.place.run(line, within_s=BACKUP_S, on_line=hear)
-    if output.status:
-        raise CloneFailed(
-            f"the base backup for {site.node} failed", detail=output.complaint, hint=site.clone_hint
-        )
-    return copied
-
-
 async def _furnish(site: Site, slot: OwnSlot, stamp: str) -> None:
     """The node's own configuration, connection settings and notes: what is swapped in is complete."""
     spec, data = site.bench.spec, quoted(site.place.data_dir)
-    new = replace(site.place, data_dir=f"{site.place.data_dir}.pgvigil-new")
+    new = replace(site.place, data_dir=new_dir(site))
     own = f"""D={data}; N=$D.pgvigil-new
 rm -f "$N/{MARKER}" "$N/recovery.signal" "$N/pgvigil-start.log"; : > "$N/standby.signal"
-[ -f "$D/PG_VERSION" ] || exit 0
-cd "$D" && for f in {OWN_FILES}; do
+if [ -f "$D/PG_VERSION" ]; then cd "$D" && for f in {OWN_FILES}; do
   [ ! -e "$f" ] || {{ rm -rf "$N/$f" && cp -a "$f" "$N/$f"; }} || exit 1
-done"""
+done; fi
+[ ! -f "$N/pgvigil.carried" ] || {{ cat "$N/pgvigil.carried" >> "$N/postgresql.auto.conf" &&
+  rm -f "$N/pgvigil.carried"; }} || exit 1"""
     output = await site.place.run(own, within_s=60.0)
     if output.status:
         raise CloneFailed(

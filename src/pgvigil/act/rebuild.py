@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pgvigil.act import divergence, service
+from pgvigil.act.base_backup import CloneFailed
 from pgvigil.act.bench import Bench, Confirmed
-from pgvigil.act.clone import CloneFailed, clone, remove_leftovers
+from pgvigil.act.clone import clone, remove_leftovers
 from pgvigil.act.fence import signal_line
 from pgvigil.act.rewind import RewindFailed, rewind
 from pgvigil.act.settings import upstream_settings, write

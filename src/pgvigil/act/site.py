@@ -22,7 +22,7 @@ from pgvigil.act.bench import DENIED, Bench, Place
 from pgvigil.errors import StepFailed
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import Rebuild
-from pgvigil.model.units import History, SystemId, Timeline
+from pgvigil.model.units import History, NodeName, SystemId, Timeline
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import MARKER, quoted
 
@@ -103,17 +103,22 @@ class Site:
         self.bench.report(self.step.node, sentence)
 
     @property
+    def copied_from(self) -> NodeName:
+        """The node that a clone copies: the upstream itself, or a standby of it that spares it the work."""
+        return self.step.copying.source or self.step.upstream
+
+    @property
     def clone_hint(self) -> str:
         """What an operator can do when nothing milder helps."""
         return f"make a new copy: pgvigil clone {self.bench.spec.name} {self.step.node}"
 
-    def conninfo(self, **more: str) -> dict[str, str]:
-        """Keywords of libpq for the node's own programs to log in at the upstream; never a password.
+    def conninfo(self, *, node: NodeName | None = None, **more: str) -> dict[str, str]:
+        """Keywords of libpq for the node's own programs to log in at the upstream or `node`; no password.
 
         Not under the node's name: pg_basebackup with a slot acknowledges WAL, and would be counted as the
         node in `synchronous_standby_names`.
         """
-        target = self.bench.spec.node(self.step.upstream)
+        target = self.bench.spec.node(node or self.step.upstream)
         login = {**dict(self.bench.spec.replication.conninfo), "host": target.host, "port": str(target.port)}
         return {**login, "application_name": APPLICATION, **more}
 

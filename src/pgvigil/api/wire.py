@@ -32,7 +32,8 @@ from pgvigil.model.command import (
     ShowParameters,
     Switchover,
 )
-from pgvigil.model.step import RebuildMethod
+from pgvigil.model.spec import CheckpointPace
+from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
 
 PROTOCOL: Final = 1
@@ -142,6 +143,18 @@ def _role(value: object) -> Role:
     return Role(value)
 
 
+def _pace(value: object) -> CheckpointPace:
+    if not isinstance(value, str) or value not in set(CheckpointPace):
+        raise ValueError(f"one of {', '.join(CheckpointPace)} is expected")
+    return CheckpointPace(value)
+
+
+def _copying(value: object) -> Copying:
+    if not isinstance(value, dict):
+        raise ValueError("an object is expected")
+    return _filled(Copying, value, "command.copying.")
+
+
 def _instant(value: object) -> datetime:
     at = datetime.fromisoformat(_text(value))
     if at.tzinfo is None:
@@ -179,6 +192,9 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     bool: _flag,
     int: _count,
     float: _duration,
+    int | None: _or_none(_count),
+    CheckpointPace | None: _or_none(_pace),
+    Copying: _copying,
     RebuildMethod: _method,
     datetime | None: _or_none(_instant),
     Role | None: _or_none(_role),

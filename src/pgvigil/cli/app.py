@@ -5,7 +5,18 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgvigil.cli import guard, look, migrate, operate, parameters, protect, render, settings_file, simulate
+from pgvigil.cli import (
+    clone,
+    guard,
+    look,
+    migrate,
+    operate,
+    parameters,
+    protect,
+    render,
+    settings_file,
+    simulate,
+)
 from pgvigil.cli.desk import ConfigOption, Desk, begin
 from pgvigil.cli.report import error_view
 from pgvigil.errors import PgvigilError
@@ -71,7 +82,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for family in (protect, render, migrate, guard, look, operate, parameters, settings_file, simulate):
+for family in (protect, render, migrate, guard, look, operate, parameters, settings_file, simulate, clone):
     family.add_to(app)
 
 

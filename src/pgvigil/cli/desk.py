@@ -152,3 +152,13 @@ def seconds_option(text: str, *, name: str = "--timeout") -> float:
     if seconds <= 0:
         raise UsageError(f"{name} must be more than nothing", detail=text)
     return seconds
+
+
+def size_option(text: str, *, name: str) -> int:
+    """A size with its unit, as in the configuration, in bytes. Raises UsageError."""
+    from pgvigil.config.units import size  # pydantic comes with it
+
+    try:
+        return size(text)
+    except ValueError as wrong:
+        raise UsageError(f"{name} {wrong}", detail=text, hint="write it as 16MB or 1GB") from wrong

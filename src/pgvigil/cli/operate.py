@@ -44,7 +44,7 @@ class Turn(StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     for command in (
-        switchover, failover, rejoin, clone, follow, promote, restart, pause, resume, maintenance,
+        switchover, failover, rejoin, follow, promote, restart, pause, resume, maintenance,
     ):  # fmt: skip
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
@@ -104,30 +104,6 @@ def rejoin(
     spec, (node,) = desk.cluster_and_nodes(names, 1)
     command = Rejoin(node.name, method, force)
     question = f"Make {node.name} a standby of {spec.name} ({method})?"
-    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
-
-
-def clone(
-    ctx: typer.Context,
-    names: NodeArguments,
-    *,
-    force: ForceOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    timeout: TimeoutOption = "1d",
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Copy a node anew from the cluster.
-
-    What it had is replaced. --force does it even to a standby that streams well.
-
-    Example: `pgvigil clone orders pg3`
-    """
-    desk = begin(ctx, config, as_json=as_json)
-    spec, (node,) = desk.cluster_and_nodes(names, 1)
-    command = Rejoin(node.name, RebuildMethod.CLONE, force)
-    question = f"Replace all data of {node.name} by a copy from {spec.name}?"
     _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 

@@ -1,19 +1,22 @@
 """How a command that changes something goes: plan, question, progress, outcome."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from pgvigil.cli.copybar import CopyBar
 from pgvigil.cli.desk import Desk, run_async
 from pgvigil.cli.report import outcome_view, plan_view
 from pgvigil.cli.tables import hanging
 from pgvigil.cli.theme import DIM
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.model.command import Command
+from pgvigil.model.progress import Copied
 from pgvigil.model.spec import ClusterSpec
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -61,21 +64,29 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
 async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
     name = order.spec.name
     async with desk.reach.operations(desk.config, [name]) as ops:
-        progress = _quiet if dry_run or desk.as_json else _progress(desk)
-        return await ops.order(
-            name, order.command, dry_run=dry_run, within_s=order.within_s, progress=progress
-        )
+        silent = dry_run or desk.as_json
+        with contextlib.nullcontext(_quiet) if silent else progress_lines(desk) as progress:
+            return await ops.order(
+                name, order.command, dry_run=dry_run, within_s=order.within_s, progress=progress
+            )
 
 
-def _progress(desk: Desk) -> Callable[[str], None]:
-    """Lines with the seconds since the order was given, on standard error."""
+@contextlib.contextmanager
+def progress_lines(desk: Desk) -> Iterator[Callable[[str], None]]:
+    """Lines with the seconds since the order was given, on standard error; a copy draws a bar there."""
     begun = time.monotonic()
+    with CopyBar(desk.err) as bar:
 
-    def tell(text: str) -> None:
-        clock = Text(f"{time.monotonic() - begun:8.2f} s ", style=DIM)
-        desk.tell(hanging(clock, Text(text)))
+        def tell(text: str) -> None:
+            if copied := Copied.parse(text):
+                shown = bar.show(copied)
+                if not shown:
+                    return
+                text = shown
+            clock = Text(f"{time.monotonic() - begun:8.2f} s ", style=DIM)
+            desk.tell(hanging(clock, Text(text)))
 
-    return tell
+        yield tell
 
 
 def _quiet(_: str) -> None:

@@ -179,6 +179,11 @@ class PostgresSection(LoginSection):
     config_file: PathText | None = Field(
         default=None, description="postgresql.conf, where it lies outside of the data directory (Debian)."
     )
+    wal_dir: PathText | None = Field(
+        default=None,
+        description="Where the WAL of a new node goes, in place of pg_wal in its data directory. A node that "
+        "exists keeps it where it is.",
+    )
     control: ControlValue = Field(
         default=None, description="How it is started and stopped; without it by pg_ctl."
     )
@@ -194,7 +199,7 @@ class PostgresSection(LoginSection):
 
     @model_validator(mode="after")
     def _places_are_absolute(self) -> Self:
-        for name in ("data_dir", "bin_dir", "config_file"):
+        for name in ("data_dir", "bin_dir", "config_file", "wal_dir"):
             if (path := getattr(self, name)) is not None and not path.startswith("/"):
                 raise ValueError(f"{name} is a path on the node: write it in full, from / on")
         return self

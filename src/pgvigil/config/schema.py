@@ -18,6 +18,7 @@ from pgvigil.config.access import (
     ShellSection,
     ShellValue,
 )
+from pgvigil.config.cloning import CloneSection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
@@ -77,6 +78,7 @@ class NodeSection(Section):
             data_dir=postgres.data_dir or "",
             bin_dir=postgres.bin_dir or "",
             config_file=postgres.config_file or "",
+            wal_dir=postgres.wal_dir or "",
             control=postgres.control.spec() if postgres.control else PgCtl(),
             promote_command=postgres.promote_command or "",
             follow_command=postgres.follow_command or "",
@@ -178,6 +180,7 @@ class SharedSection(Section):
     hooks: HooksSection = Field(
         default=HooksSection(), description="Programs of yours that are told of events."
     )
+    clone: CloneSection = Field(default=CloneSection(), description="How copies of nodes are made.")
     keep_old_data: StrictBool = Field(
         default=False,
         description="Keep for good the data directory that a clone replaced. `false`: only until the new "
@@ -205,6 +208,7 @@ class ClusterSection(SharedSection):
             sync_required=self.sync_required,
             degrade=self.degrade,
             keep_old_data=self.keep_old_data,
+            cloning=self.clone.spec(),
             witnesses=tuple(each.spec(name, self, folder) for name, each in self.witnesses.items()),
         )
 

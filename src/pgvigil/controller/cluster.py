@@ -346,7 +346,8 @@ class ClusterController:
             if isinstance(answer, Refused):
                 orders.refuse(order, answer)
             elif order.dry_run:
-                orders.planned(order, answer)
+                if not self._repairs.rehearses(answer, order):
+                    orders.planned(order, answer)
             elif not isinstance(answer, Act):
                 order.before = situation.record.primary
                 self._repairs.begin(answer, order)

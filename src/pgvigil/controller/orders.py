@@ -41,8 +41,12 @@ class Order:
         data: Json | None = None,
     ) -> None:
         """Give the outcome, once."""
+        self.conclude(Outcome(result, text, detail, hint, plan, data or {}))
+
+    def conclude(self, outcome: Outcome) -> None:
+        """The same, with an outcome that is ready."""
         if not self.outcome.done():
-            self.outcome.set_result(Outcome(result, text, detail, hint, plan, data or {}))
+            self.outcome.set_result(outcome)
 
 
 def refuse(order: Order, refused: Refused) -> None:

@@ -10,8 +10,9 @@ from pgvigil.controller import orders
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
+from pgvigil.controller.rehearsal import rehearse_clone
 from pgvigil.model.command import FollowUpstream
-from pgvigil.model.step import Step, sentence, step_node
+from pgvigil.model.step import Act, Rebuild, RebuildMethod, Step, sentence, step_node
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.sight.watch import ClusterWatch
 
@@ -60,6 +61,28 @@ class Repairs:
         if under_way := self._work.pop(node, None):
             under_way.task.cancel()
         self._start(step, order)
+
+    def rehearses(self, step: Act | Step, order: Order) -> bool:
+        """Whether it is a clone, which is rehearsed on the nodes themselves; it answers the order then.
+
+        Nothing is changed, and nothing that is under way is disturbed.
+        """
+        if not (isinstance(step, Rebuild) and step.method is RebuildMethod.CLONE):
+            return False
+        assert self._group is not None
+        order.before = step.upstream
+
+        async def look() -> None:
+            try:
+                answer = await rehearse_clone(step, self._bench)
+            except asyncio.CancelledError:
+                order.finish(Result.FAILED, "the rehearsal was interrupted")
+                raise
+            order.conclude(answer)
+            self._watch.news.set()
+
+        self._group.create_task(look())
+        return True
 
     async def stop(self) -> None:
         """Cancel everything and wait until it has ended: the primary is about to change."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import topology
+from pgvigil.decide import copying, topology
 from pgvigil.decide.situation import (
     Situation,
     below,
@@ -105,7 +105,10 @@ def rejoin(situation: Situation, command: Rejoin) -> Step | Refused:
     if streams(node, situation.primary.primary.timeline) and not command.force:
         hint = "nothing to do; --force rebuilds it all the same"
         return Refused(Unsafe(f"{name} is a streaming standby of {record.primary} already", hint=hint))
-    return Rebuild(name, record.primary, record.generation, command.method)
+    source = copying.chosen(situation, name, command.copying)
+    if isinstance(source, Refused):
+        return source
+    return Rebuild(name, record.primary, record.generation, command.method, source)
 
 
 def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Refused:
@@ -147,7 +150,7 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     unfinished = node.host_answer is not None and bool(node.host_answer.marker)
     if is_down(node):
         if auto and (node.name in record.deposed or unfinished):
-            return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
+            return _rebuild(situation, node)
         if situation.spec.failover.restart_standbys:
             return Rebuild(node.name, record.primary, record.generation, RebuildMethod.START)
         return None
@@ -171,6 +174,13 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
         }
         return _tidy(situation, node, unused)
     return None
+
+
+def _rebuild(situation: Situation, node: NodeView) -> Rebuild:
+    """By the mildest way; should that be a copy, then of a node that is there for it."""
+    record = situation.record
+    source = copying.for_repair(situation, node.name)
+    return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO, source)
 
 
 def _under_another_name(situation: Situation, node: NodeView) -> bool:
@@ -252,7 +262,7 @@ def _reattach(situation: Situation, node: NodeView) -> Step | None:
     if not strayed and situation.view.at - lost_at < PATIENCE_S:
         return None
     if situation.spec.failover.auto_rejoin and isinstance(node.host, HostAnswer):
-        return Rebuild(node.name, record.primary, record.generation, RebuildMethod.AUTO)
+        return _rebuild(situation, node)
     return None
 
 

@@ -1,11 +1,11 @@
 """What an operator may ask of a cluster, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, auto
 
 from pgvigil.errors import PgvigilError
-from pgvigil.model.step import RebuildMethod
+from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import NodeName
 
 
@@ -31,6 +31,7 @@ class Rejoin:
     node: NodeName
     method: RebuildMethod = RebuildMethod.AUTO
     force: bool = False
+    copying: Copying = field(default_factory=Copying)
 
 
 @dataclass(frozen=True, slots=True)

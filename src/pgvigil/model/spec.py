@@ -23,6 +23,15 @@ class Tag(StrEnum):
     CLONE_SOURCE = auto()
 
 
+class CheckpointPace(StrEnum):
+    """How the checkpoint before a base backup is made."""
+
+    FAST = auto()
+    """At once, with all the writing that takes."""
+    SPREAD = auto()
+    """As slowly as `checkpoint_completion_target` has it."""
+
+
 def slot_name(node: NodeName) -> str:
     """The physical slot of a standby, named from the node in the characters PostgreSQL allows."""
     return "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in node.lower())[:63]
@@ -123,6 +132,8 @@ class NodeSpec:
     """Empty: found from the running postmaster."""
     config_file: str = ""
     """Where postgresql.conf lies outside of the data directory (Debian); empty: inside."""
+    wal_dir: str = ""
+    """Where the WAL of a new data directory goes; empty: inside. One that exists stays where it is."""
     control: Control = field(default_factory=PgCtl)
     promote_command: str = ""
     """The user's own shell line in place of pg_promote(); empty: none."""
@@ -235,6 +246,18 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Cloning:
+    """How copies of a node are made."""
+
+    max_rate_bytes: int = 0
+    """Bytes a second; 0: as fast as it goes."""
+    checkpoint: CheckpointPace = CheckpointPace.FAST
+    command: str = ""
+    """The user's own shell line, run on the node in place of pg_basebackup; empty: none."""
+    command_timeout: timedelta = timedelta(hours=23)
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """A cluster as the user wants it."""
 
@@ -255,6 +278,7 @@ class ClusterSpec:
     keep_old_data: bool = False
     """Keep what a clone replaced for good; False: only until the new standby streams."""
     witnesses: tuple[WitnessSpec, ...] = ()
+    cloning: Cloning = field(default_factory=Cloning)
 
     def node(self, name: NodeName) -> NodeSpec:
         """The node of that name. Raises KeyError."""

@@ -3,11 +3,12 @@
 A step can be printed, stored, compared and replayed; `act` carries it out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import assert_never
 
 from pgvigil.model.record import ClusterRecord, SyncSet
+from pgvigil.model.spec import CheckpointPace
 from pgvigil.model.units import Generation, Instant, Lsn, NodeName, Timeline
 
 
@@ -27,6 +28,16 @@ class RebuildMethod(StrEnum):
     START = auto()
     REWIND = auto()
     CLONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """How a copy is to be made, where that differs from the configuration. None: as configured."""
+
+    source: NodeName | None = None
+    """The node that is copied; None: the node tagged `clone_source` that streams, else the upstream."""
+    max_rate_bytes: int | None = None
+    checkpoint: CheckpointPace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ class Rebuild:
     upstream: NodeName
     generation: Generation
     method: RebuildMethod
+    copying: Copying = field(default_factory=Copying)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +228,8 @@ def sentence(step: Step) -> str:
             return f"restart PostgreSQL on {node}"
         case Rebuild(node, upstream, _, RebuildMethod.AUTO):
             return f"make {node} a standby of {upstream} (start it, else rewind, else clone)"
+        case Rebuild(node, upstream, _, RebuildMethod.CLONE, Copying(source=source)) if source:
+            return f"make {node} a standby of {upstream} (clone, copied from {source})"
         case Rebuild(node, upstream, _, method):
             return f"make {node} a standby of {upstream} ({method})"
         case DropSlots(node, slots):

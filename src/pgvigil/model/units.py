@@ -106,3 +106,12 @@ def setting_amount(text: str) -> float | None:
     """What `SHOW` prints of a size in bytes, of a duration in seconds; None: it is neither, such as -1."""
     match = _SETTING.fullmatch(text)
     return int(match[1]) * _UNITS[match[2] or "B"] if match else None
+
+
+def size_words(size: int) -> str:
+    """A size in the units PostgreSQL uses (1 kB = 1024 B), for sentences."""
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1024 and len(units) > 1:
+        value = value / 1024
+        units.pop(0)
+    return f"{value:.1f} {units[0]}" if value < 10 and value != size else f"{value:.0f} {units[0]}"

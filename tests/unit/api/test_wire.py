@@ -39,7 +39,8 @@ from pgvigil.model.command import (
     ShowParameters,
     Switchover,
 )
-from pgvigil.model.step import RebuildMethod
+from pgvigil.model.spec import CheckpointPace
+from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
 
 ORDERS, PG2, PG3 = ClusterName("orders"), NodeName("pg2"), NodeName("pg3")
@@ -48,6 +49,7 @@ EVERY_COMMAND: list[Command] = [
     Switchover(to=PG2),
     Failover(to=PG2, force=True),
     Rejoin(PG2, RebuildMethod.REWIND, force=True),
+    Rejoin(PG2, RebuildMethod.CLONE, copying=Copying(PG2, 2**20, CheckpointPace.SPREAD)),
     FollowUpstream(PG3, PG2),
     PromoteNode(PG2),
     Pause(),

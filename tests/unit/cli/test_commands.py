@@ -35,8 +35,8 @@ from pgvigil.model.command import (
     Switchover,
 )
 from pgvigil.model.guard import GuardReport
-from pgvigil.model.spec import ClusterSpec, Fencing, Tag, WhenUnreachable
-from pgvigil.model.step import RebuildMethod
+from pgvigil.model.spec import CheckpointPace, ClusterSpec, Fencing, Tag, WhenUnreachable
+from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
 from tests.builders import a_cluster, changed_node, changed_spec, lagging
 from tests.fake_operations import FakeOperations
@@ -137,6 +137,15 @@ PG2 = NodeName("pg2")
         ("rejoin orders pg2 --method rewind", Rejoin(PG2, RebuildMethod.REWIND)),
         ("rejoin orders pg2 --method start", Rejoin(PG2, RebuildMethod.START)),
         ("clone pg2", Rejoin(PG2, RebuildMethod.CLONE)),
+        (
+            "clone pg2 --from pg3 --max-rate 50MB --checkpoint spread",
+            Rejoin(
+                PG2,
+                RebuildMethod.CLONE,
+                copying=Copying(NodeName("pg3"), 50 * 2**20, CheckpointPace.SPREAD),
+            ),
+        ),
+        ("reinit orders pg2", Rejoin(PG2, RebuildMethod.CLONE, force=True)),
         ("follow pg2 pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("follow orders pg2 --upstream pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("promote orders pg2", PromoteNode(PG2)),
