@@ -24,7 +24,7 @@ from pgvigil.decide.restart import (
     silent_since,
     too_many,
 )
-from pgvigil.decide.situation import Situation, is_down
+from pgvigil.decide.situation import Situation, is_down, points_at
 from pgvigil.decide.synchrony import forgotten
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
@@ -217,6 +217,7 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
         timeline=node.primary.timeline,
         origin=Origin.ADOPTED,
         deposed=(record.deposed | {record.primary}) - {node.name},
+        left=absent(situation, node.name) | _pointed_at(situation, record.primary) - {node.name},
         **forgotten(situation.spec),
     )
     reason = f"{node.name} was promoted by hand; it is the primary now"
@@ -227,6 +228,14 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
         ("primary", node.name),
     )
     return Act("adopted", reason, adopted, (), evidence, data)
+
+
+def _pointed_at(situation: Situation, name: NodeName) -> frozenset[NodeName]:
+    """The standbys that would follow that node as soon as it is back, as a standby."""
+    there = situation.spec.node(name)
+    return frozenset(
+        node.name for node in situation.standbys() if node.standby and points_at(node.standby.conninfo, there)
+    )
 
 
 def settled(situation: Situation, **changes: object) -> ClusterRecord:

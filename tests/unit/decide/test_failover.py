@@ -224,6 +224,12 @@ def test_the_adopted_one_is_the_primary_of_a_new_generation() -> None:
     assert (record.phase, record.origin, record.deposed) == (Phase.STABLE, Origin.ADOPTED, frozenset({PG1}))
 
 
+def test_who_would_follow_the_old_primary_is_pointed_at_the_adopted_one_later() -> None:
+    by_hand = claims_primary(CRASHED, "pg2", timeline=2)
+    assert PG3 in recorded(by_hand).left
+    assert PG3 not in recorded(in_role(by_hand, "pg3", conninfo="host=pg2 port=5432")).left
+
+
 def test_a_primary_of_the_past_is_stopped_also_while_the_present_one_is_silent() -> None:
     silence = lost(C, for_s=0.5)
     back = claims_primary(changed_record(silence, deposed=frozenset({PG3})), "pg3", timeline=7)
