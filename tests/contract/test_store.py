@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,17 @@ from hypothesis import strategies as st
 
 from pgvigil.errors import Bug, StoreError, Unsafe
 from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase
+from pgvigil.model.recording import Draft, Tick, unpacked
+from pgvigil.model.step import Plan, Rest
 from pgvigil.model.units import ClusterName, Generation, Lsn, NodeName, SystemId, Timeline
 from pgvigil.ports.contract import Store
+from pgvigil.store import shelf
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.lock import StateLock
 from pgvigil.store.memory import MemoryStore
 from pgvigil.store.renew import ADDED
 from pgvigil.store.sqlite import FILE_NAME, SCHEMA_VERSION, SqliteStore
+from tests.builders import a_cluster
 
 ORDERS, WEB = ClusterName("orders"), ClusterName("web")
 RECORD = ClusterRecord(
@@ -524,9 +528,77 @@ def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> No
             old = {name: value for name, value in json.loads(body).items() if name not in added}
             db.execute("UPDATE record SET body = ?", (json.dumps(old),))
             db.execute("PRAGMA user_version = 1")
+            db.execute("DROP TABLE recording")
         db.close()
         async with await SqliteStore.open(tmp_path) as store:
             assert await store.load(RECORD.cluster) == replace(RECORD, revision=1)
+            await store.keep(draft(0))
+            assert len(await store.recordings(ORDERS)) == 1
 
     added = {name for fields in ADDED.values() for name in fields}
+    asyncio.run(story())
+
+
+def draft(minute: int, *, changed: bool = False, cluster: ClusterName = ORDERS) -> Draft:
+    """A recording of ten seconds at that minute."""
+    scene = a_cluster(name=cluster)
+    at = NOON + timedelta(minutes=minute)
+    ticks = [Tick(at + timedelta(seconds=s), scene.record, scene.view, Plan(Rest())) for s in range(11)]
+    return Draft(scene.spec, tuple(ticks), changed_primary=changed)
+
+
+def test_recordings_are_found_by_their_moment(make_store: MakeStore) -> None:
+    async def story(store: Store) -> None:
+        for minute in (0, 1):
+            await store.keep(draft(minute))
+        await store.keep(draft(1, cluster=WEB))
+        kept = await store.recordings(ORDERS)
+        assert [(each.began, each.ticks) for each in kept] == [(NOON, 11), (NOON + timedelta(minutes=1), 11)]
+        body = await store.recording(ORDERS, NOON + timedelta(seconds=63))
+        assert body
+        assert unpacked(body).frames[0].wall == NOON + timedelta(minutes=1)
+        assert await store.recording(ORDERS, NOON + timedelta(seconds=45)) is None
+        assert await store.recording(ORDERS, NOON + timedelta(seconds=12)), (
+            "told a little after the last tick"
+        )
+
+    run(make_store, story)
+
+
+def test_an_event_is_found_by_its_number(make_store: MakeStore) -> None:
+    async def story(store: Store) -> None:
+        await store.add([event("one"), event("two")])
+        (_, two) = await store.events(None, limit=9)
+        assert await store.event(two.number) == two
+        assert await store.event(two.number + 1) is None
+
+    run(make_store, story)
+
+
+def test_so_many_recordings_are_kept_and_changes_of_primary_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "RECORDINGS_KEPT", 2)
+    monkeypatch.setattr(shelf, "CHANGES_KEPT", 2)
+
+    async def story() -> None:
+        async with await SqliteStore.open(tmp_path) as store:
+            for minute in range(5):
+                await store.keep(draft(minute, changed=minute == 0))
+            kept = await store.recordings(ORDERS)
+            assert [each.changed_primary for each in kept] == [True, False, False]
+            assert all(each.size for each in kept)
+
+    asyncio.run(story())
+
+
+def test_a_recording_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "RECORDING_AT_MOST", 10)
+
+    async def story() -> None:
+        async with await SqliteStore.open(tmp_path) as store:
+            with pytest.raises(StoreError, match="too large"):
+                await store.keep(draft(0))
+            assert await store.recordings(ORDERS) == ()
+
     asyncio.run(story())

@@ -19,7 +19,9 @@ from pgvigil.errors import PgvigilError, UsageError
 from pgvigil.model.command import (
     Command,
     Failover,
+    FetchRecording,
     FollowUpstream,
+    ListRecordings,
     Maintenance,
     Pause,
     PromoteNode,
@@ -102,6 +104,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "maintenance": Maintenance,
     "restart_servers": RestartServers,
     "restart_primary": RestartPrimary,
+    "list_recordings": ListRecordings,
+    "fetch_recording": FetchRecording,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"

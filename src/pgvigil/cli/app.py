@@ -13,6 +13,7 @@ from pgvigil.cli import (
     operate,
     parameters,
     protect,
+    recordings,
     render,
     settings_file,
     simulate,
@@ -82,7 +83,19 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for family in (protect, render, migrate, guard, look, operate, parameters, settings_file, simulate, clone):
+for family in (
+    protect,
+    render,
+    migrate,
+    guard,
+    look,
+    recordings,
+    operate,
+    parameters,
+    settings_file,
+    simulate,
+    clone,
+):
     family.add_to(app)
 
 

@@ -131,7 +131,8 @@ def event_view(console: Console, event: Shape) -> RenderableType:
     mark = Text.assemble(
         (local_time(event["at"], fraction=True), DIM), " ", sign(console, LEVELS, event["level"])
     )
-    line = Text.assemble((place, STRONG), "  ", (event["kind"], NOTE), "  ", event["text"])
+    number = (f"#{event['number']}  ", DIM) if event["number"] else ""
+    line = Text.assemble((place, STRONG), "  ", number, (event["kind"], NOTE), "  ", event["text"])
     note = symbols(console).note
     more = [Text(f"{note} {sentence}", style=DIM) for sentence in event["evidence"]]
     hint = [Text.assemble(("HINT:  ", NOTE), event["hint"])] if event["hint"] else []

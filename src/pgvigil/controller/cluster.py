@@ -16,8 +16,10 @@ from pgvigil.act.engine import run_stages
 from pgvigil.controller import orders
 from pgvigil.controller.errands import Errands, Ground
 from pgvigil.controller.journal import Journal, Log
+from pgvigil.controller.objection import Objections
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
+from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
 from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
@@ -32,7 +34,7 @@ from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, SetSync, Step, sentence
-from pgvigil.model.units import Generation, Instant, NodeName
+from pgvigil.model.units import Generation, NodeName
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Shell, Store
 from pgvigil.sight.watch import ClusterWatch
 
@@ -41,8 +43,6 @@ TICK_S = 1.0
 LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
-OBJECTION_S = 5.0
-"""How long an objection of `hooks.before_failover` holds before it is asked again."""
 BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Pause before the same act is tried again."""
 
@@ -88,10 +88,10 @@ class ClusterController:
         )
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
+        self.recorder = Recorder(spec, store, log)
         self._orders: list[Order] = []
         self._errands = Errands(Ground(self._bench, journal, store, self.watch, self._repairs, self))
-        self._advisor = advisor
-        self._objection: Hold | None = None
+        self._objections = Objections(advisor, clock)
         self._unwritten = Unwritten()
         self._taken: Order | None = None
         self._again = 0
@@ -110,6 +110,7 @@ class ClusterController:
                 group.create_task(self.journal.run())
                 group.create_task(self.watch.run())
                 group.create_task(self._repairs.run())
+                group.create_task(self.recorder.run())
                 group.create_task(self._errands.run())
                 await self.watch.look(within_s=FIRST_LOOK_S)
                 while True:
@@ -166,6 +167,7 @@ class ClusterController:
         if self._mode is Mode.ORDERS and idle:
             return Plan(Rest())
         plan = decide.decide(situation)
+        self.recorder.note(situation, plan)
         if isinstance(plan.decision, Rest) and situation.record != self.record:
             act = Act("learnt", "where the nodes keep their data and programs", situation.record)
             return replace(plan, decision=act)
@@ -239,23 +241,11 @@ class ClusterController:
             order.finish(Result.DONE, order.begun)
 
     async def _objected(self, act: Act) -> Hold | None:
-        """The user's own rules hold an automatic failover; they are asked again a while later."""
         assert self.record is not None
-        begins = self.record.phase is Phase.STABLE and act.record and act.record.phase is Phase.FENCING
-        if not begins or self._advisor is None or act.rule == "command":
-            self._objection = None
-            return None
-        now = self._clock.now()
-        if self._objection is None or self._objection.until is None or now >= self._objection.until:
-            event = self.journal.announce(act, self.record.generation)
-            if not (reason := await self._advisor.objection(event)):
-                return None
-            until, hint = (
-                Instant(now + OBJECTION_S),
-                f"pgvigil failover {self.spec.name} does it all the same",
-            )
-            self._objection = Hold("objected", f"before_failover: {reason}", hint, until, act.evidence)
-        return self._objection
+        record = self.record
+        return await self._objections.against(
+            act, record, lambda: self.journal.announce(act, record.generation)
+        )
 
     async def _run_stages(self, act: Act) -> None:
         """The stages, interrupted when the primary fails meanwhile in a way the decision did not know."""
@@ -343,6 +333,8 @@ class ClusterController:
                 continue
             assert not isinstance(order.command, Errand), "errands go beside the loop"
             answer = decide.order(situation, order.command)
+            if not order.dry_run:
+                self.recorder.note(situation, answer, order.command)
             if isinstance(answer, Refused):
                 orders.refuse(order, answer)
             elif order.dry_run:

@@ -123,7 +123,20 @@ Directive = (
 )
 """Decided about by the loop, with the record in hand."""
 
-Errand = ShowParameters | ReloadServers | RestartServers
+
+@dataclass(frozen=True, slots=True)
+class ListRecordings:
+    """`recording list`: what is kept of what was seen and decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRecording:
+    """`explain`, `recording export`: an event, and the recording of its moment."""
+
+    event: int
+
+
+Errand = ShowParameters | ReloadServers | RestartServers | ListRecordings | FetchRecording
 """Goes over several nodes, one after another, beside the loop."""
 
 Command = Directive | Errand

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pgvigil.errors import PgvigilError, Unreachable
 from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import ClusterName, Instant, NodeName, SqlState
@@ -195,6 +196,22 @@ class Store(Protocol):
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """The newest `limit` events with a number above `after`, oldest first."""
+        ...
+
+    async def event(self, number: int) -> Event | None:
+        """The event of that number; None: there is none, or not any more."""
+        ...
+
+    async def keep(self, draft: Draft) -> None:
+        """Keep a recording; the oldest make room for it."""
+        ...
+
+    async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
+        """The recordings that are kept, oldest first."""
+        ...
+
+    async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
+        """The recording of that moment, as a file; None: it was not recorded, or is not kept any more."""
         ...
 
 

@@ -6,10 +6,12 @@ world or the store.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pgvigil.errors import StoreError
 from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.contract import Store
 
@@ -82,6 +84,22 @@ class KeptStore:
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """See `Store`."""
         return await self._store.events(cluster, limit=limit, after=after)
+
+    async def event(self, number: int) -> Event | None:
+        """See `Store`."""
+        return await self._store.event(number)
+
+    async def keep(self, draft: Draft) -> None:
+        """See `Store`; it takes no time, so that recording changes no course of events."""
+        await self._store.keep(draft)
+
+    async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
+        """See `Store`."""
+        return await self._store.recordings(cluster)
+
+    async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
+        """See `Store`."""
+        return await self._store.recording(cluster, at)
 
     async def _saving(self) -> None:
         """Before a save, and after it: the moments at which dying, or failing, matters most."""

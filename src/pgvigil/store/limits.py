@@ -8,6 +8,15 @@ from pgvigil.model.record import ClusterRecord
 EVENTS_KEPT: Final = 100_000
 """Events of all clusters together; older ones are dropped. About 50 MB, years of a quiet fleet."""
 
+RECORDINGS_KEPT: Final = 200
+"""Recordings of all clusters together without a change of primary; older ones are dropped."""
+
+CHANGES_KEPT: Final = 200
+"""The same for those with one."""
+
+RECORDING_AT_MOST: Final = 1024 * 1024
+"""Bytes of one, packed; a larger one is not kept. Mostly they have some ten thousand."""
+
 WAITING_AT_MOST: Final = 10_000
 """Calls that may wait for a stalled disk. Beyond that a call fails at once instead of filling the memory."""
 

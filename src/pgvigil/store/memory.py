@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from typing import Final
 
 from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.recording import LAST_TICK, Draft, Kept, around, packed
 from pgvigil.model.units import ClusterName
 from pgvigil.store.limits import EVENTS_KEPT, record_changed
+
+DRAFTS_KEPT: Final = 16
 
 
 class MemoryStore:
@@ -16,6 +21,7 @@ class MemoryStore:
         self._events: list[Event] = []
         self._number = 0
         self._events_kept = events_kept
+        self._drafts: list[Draft] = []
 
     async def load(self, cluster: ClusterName) -> ClusterRecord | None:
         """The record, None if the cluster was never managed."""
@@ -42,3 +48,26 @@ class MemoryStore:
         """The newest `limit` events with a number above `after`, oldest first."""
         fitting = [e for e in self._events if e.number > after and cluster in (None, e.cluster)]
         return tuple(fitting[-limit:]) if limit > 0 else ()
+
+    async def event(self, number: int) -> Event | None:
+        """The event of that number."""
+        return next((event for event in self._events if event.number == number), None)
+
+    async def keep(self, draft: Draft) -> None:
+        """Keep the newest few."""
+        self._drafts.append(draft)
+        del self._drafts[:-DRAFTS_KEPT]
+
+    async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
+        """What is kept, oldest first; its size is not known."""
+        return tuple(
+            Kept(number, cluster, draft.began, draft.ended, len(draft.ticks), 0, draft.changed_primary)
+            for number, draft in enumerate(self._drafts, 1)
+            if draft.spec.name == cluster
+        )
+
+    async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
+        """The one that has most around that moment, packed."""
+        fitting = [d for d in self._drafts if d.spec.name == cluster and d.began <= at <= d.ended + LAST_TICK]
+        best = max(fitting, key=lambda d: around(d.began, d.ended, at), default=None)
+        return packed(best) if best else None

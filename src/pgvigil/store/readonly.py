@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.contract import Store
 
@@ -28,3 +30,18 @@ class ReadOnlyStore:
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """The other store's events."""
         return await self._store.events(cluster, limit=limit, after=after)
+
+    async def event(self, number: int) -> Event | None:
+        """The other store's event."""
+        return await self._store.event(number)
+
+    async def keep(self, draft: Draft) -> None:
+        """Nothing is kept."""
+
+    async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
+        """The other store's recordings."""
+        return await self._store.recordings(cluster)
+
+    async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
+        """The other store's recording."""
+        return await self._store.recording(cluster, at)

@@ -5,16 +5,21 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
+from pgvigil.store import shelf
+
 ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     2: {"sync": None, "sync_next": None},
     3: {"restarts": [], "rescue_from": []},
     4: {"maintenance": []},
+    5: {},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
+TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE}
+"""Schema version → the tables that came with it."""
 
 
 def renew(db: sqlite3.Connection, version: int, to: int) -> None:
-    """Rewrite every record from `version` to `to`, all or nothing. Raises sqlite3.Error."""
+    """Rewrite every record from `version` to `to`, and add tables, all or nothing. Raises sqlite3.Error."""
     added: dict[str, object] = {}
     for since, fields in ADDED.items():
         added |= fields if since > version else {}
@@ -23,4 +28,7 @@ def renew(db: sqlite3.Connection, version: int, to: int) -> None:
         for cluster, body in db.execute("SELECT cluster, body FROM record").fetchall():
             renewed = json.dumps({**added, **json.loads(body)})
             db.execute("UPDATE record SET body = ? WHERE cluster = ?", (renewed, cluster))
+        for since, tables in TABLES.items():
+            for statement in tables.split(";") if since > version else ():
+                db.execute(statement)
         db.execute(f"PRAGMA user_version = {to}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -18,14 +19,16 @@ from typing import Final, Self, TypeVar
 
 from pgvigil.errors import StoreError
 from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.recording import Draft, Kept, packed
 from pgvigil.model.units import ClusterName
+from pgvigil.store import shelf
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.limits import EVENTS_KEPT, WAITING_AT_MOST, record_changed
 from pgvigil.store.lock import make_state_dir
 from pgvigil.store.renew import renew
 
 FILE_NAME: Final = "pgvigil.db"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 BUSY_TIMEOUT_S: Final = 2.0
 """How long to wait for another program (a backup, `sqlite3`) that has the file locked."""
 
@@ -33,8 +36,7 @@ _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE record (cluster TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, body TEXT NOT NULL);
-CREATE INDEX event_by_cluster ON event (cluster, number);
-PRAGMA user_version = {SCHEMA_VERSION};
+CREATE INDEX event_by_cluster ON event (cluster, number);{shelf.TABLE}PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 
@@ -78,6 +80,7 @@ class SqliteStore:
         self.path = path
         self._events_kept = events_kept
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgvigil-store")
+        self._packer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgvigil-recordings")
         self._connection: sqlite3.Connection | None = None
         self._places: tuple[tuple[int, int] | None, ...] = ()
         self._closed = False
@@ -107,6 +110,7 @@ class SqliteStore:
         with suppress(StoreError):
             await self._do(self._close)
         self._thread.shutdown(wait=False)
+        self._packer.shutdown(wait=False)
 
     async def load(self, cluster: ClusterName) -> ClusterRecord | None:
         """The record, None if the cluster was never managed."""
@@ -124,6 +128,23 @@ class SqliteStore:
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """The newest `limit` events with a number above `after`, oldest first."""
         return await self._do(lambda: self._events(cluster, max(limit, 0), after))
+
+    async def event(self, number: int) -> Event | None:
+        """The event of that number; None: there is none, or not any more."""
+        return await self._do(lambda: self._event(number))
+
+    async def keep(self, draft: Draft) -> None:
+        """Keep a recording; the oldest make room. Packed beside the store's thread: a save does not wait."""
+        body = await asyncio.get_running_loop().run_in_executor(self._packer, packed, draft)
+        await self._do(lambda: self._keep(draft, body))
+
+    async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
+        """The recordings that are kept, oldest first."""
+        return await self._do(lambda: shelf.kept(self._db, cluster))
+
+    async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
+        """The recording of that moment, as a file."""
+        return await self._do(lambda: shelf.of_moment(self._db, cluster, at))
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Do `work` in the store's thread, after all that was asked before."""
@@ -272,6 +293,14 @@ class SqliteStore:
             db.execute(
                 "DELETE FROM event WHERE number <= (SELECT max(number) FROM event) - ?", (self._events_kept,)
             )
+
+    def _keep(self, draft: Draft, body: bytes) -> None:
+        with self._transaction() as db:
+            shelf.keep(db, draft, body)
+
+    def _event(self, number: int) -> Event | None:
+        row = self._db.execute("SELECT body FROM event WHERE number = ?", (number,)).fetchone()
+        return replace(from_json(Event, row[0]), number=number) if row else None
 
     def _events(self, cluster: ClusterName | None, limit: int, after: int) -> tuple[Event, ...]:
         of_cluster, names = ("AND cluster = ?", (cluster,)) if cluster else ("", ())

@@ -26,7 +26,9 @@ from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import (
     Command,
     Failover,
+    FetchRecording,
     FollowUpstream,
+    ListRecordings,
     Maintenance,
     Pause,
     PromoteNode,
@@ -60,6 +62,8 @@ EVERY_COMMAND: list[Command] = [
     Maintenance(NodeName("pg3"), on=True),
     RestartServers((NodeName("pg2"),), pending=True, role=Role.STANDBY, in_place=True),
     RestartPrimary(),
+    ListRecordings(),
+    FetchRecording(7),
 ]
 
 

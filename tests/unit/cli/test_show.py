@@ -184,7 +184,7 @@ def event(**data: object) -> Json:
 def test_an_event_tells_what_and_why() -> None:
     on = console(120)
     text = drawn(event_view(on, event()), on)
-    assert "orders/pg2  promoted  pg2 is primary" in text
+    assert "orders/pg2  #3  promoted  pg2 is primary" in text
     assert "its host says so" in text
 
 

@@ -5,14 +5,25 @@ from typing import assert_never
 
 from pgvigil.controller import orders
 from pgvigil.controller.errands.ground import Ground
+from pgvigil.controller.errands.recordings import fetch_recording, list_recordings
 from pgvigil.controller.errands.reload import reload_servers
 from pgvigil.controller.errands.restart import restart_servers
 from pgvigil.controller.errands.show import show_parameters
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.errors import PgvigilError, Unsafe
-from pgvigil.model.command import Errand, ReloadServers, RestartServers, ShowParameters
+from pgvigil.model.command import (
+    Errand,
+    FetchRecording,
+    ListRecordings,
+    ReloadServers,
+    RestartServers,
+    ShowParameters,
+)
 from pgvigil.model.command import Refused as RefusedCommand
+
+LOOKS = (ShowParameters, ListRecordings, FetchRecording)
+"""Errands that change nothing."""
 
 
 class Errands:
@@ -35,7 +46,7 @@ class Errands:
         if self._group is None:
             refuse(order, Unsafe("the cluster is not guarded yet", hint="try again in a moment"))
             return
-        changes = not isinstance(errand, ShowParameters) and not order.dry_run
+        changes = not isinstance(errand, LOOKS) and not order.dry_run
         if changes and self._changing:
             hint = "wait until it is finished: pgvigil events --follow"
             refuse(order, Unsafe(f"{self._changing} is under way", hint=hint))
@@ -63,6 +74,10 @@ class Errands:
                 await show_parameters(self._ground, order, errand)
             case RestartServers():
                 await restart_servers(self._ground, order, errand)
+            case ListRecordings():
+                await list_recordings(self._ground, order)
+            case FetchRecording():
+                await fetch_recording(self._ground, order, errand)
             case ReloadServers():
                 await reload_servers(self._ground, order, errand)
             case _:

@@ -6,6 +6,7 @@ from typing import Protocol
 from pgvigil.act.bench import Bench
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.orders import Order
+from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
 from pgvigil.errors import Unsafe
 from pgvigil.model.parameter import NodeParameters
@@ -22,6 +23,8 @@ class Loop(Protocol):
 
     record: ClusterRecord | None
     view: ClusterView
+
+    recorder: Recorder
 
     def ask(self, order: Order) -> None:
         """Hand in a command of one step."""
