@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 
+from pgvigil.act.bench import Bench
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
@@ -14,8 +15,9 @@ from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
 from pgvigil.model.check import CheckItem
 from pgvigil.model.guard import GuardReport
+from pgvigil.model.record import Paths
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec
-from pgvigil.model.units import ClusterName, NodeName
+from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
@@ -183,3 +185,22 @@ async def guard(
 async def discover(dsn: str, name: str) -> survey.Discovered:
     """A configuration written from the running cluster that the libpq connection string leads to."""
     return await survey.discover(libpq_keywords(dsn), node_ports, SystemClock(), name=name)
+
+
+@contextlib.asynccontextmanager
+async def workbench(spec: ClusterSpec, report: Callable[[NodeName, str], None]) -> AsyncIterator[Bench]:
+    """The ways to a cluster's nodes for work beside the controller; it decides nothing."""
+    nodes = {node.name: node_ports(node) for node in spec.nodes}
+    own_shell = make_shell(LocalShell(), host="localhost")
+
+    def paths(name: NodeName) -> Paths:
+        node = spec.node(name)
+        return Paths(node.data_dir, node.bin_dir, node.config_file)
+
+    bench = Bench(spec, nodes, paths, SystemClock(), lambda: Generation(0), own_shell, report)
+    try:
+        yield bench
+    finally:
+        own_shell.close()
+        for ports in nodes.values():
+            ports.close()

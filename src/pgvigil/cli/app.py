@@ -10,6 +10,7 @@ from pgvigil.cli import (
     guard,
     look,
     migrate,
+    nodes,
     operate,
     parameters,
     protect,
@@ -95,6 +96,7 @@ for family in (
     settings_file,
     simulate,
     clone,
+    nodes,
 ):
     family.add_to(app)
 

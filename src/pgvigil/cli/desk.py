@@ -57,6 +57,10 @@ class Desk:
             self._config = self.reach.load(self.config_path)
         return self._config
 
+    def forget_config(self) -> None:
+        """Read it anew when it is asked for next: this command has changed it."""
+        self._config = None
+
     def cluster(self, name: str | None) -> ClusterSpec:
         """The named cluster, or the only one. Raises UsageError that names those there are."""
         specs = list(self.config.clusters)

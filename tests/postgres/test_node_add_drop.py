@@ -1,0 +1,147 @@
+"""Nodes and clusters that come and go at run time, beside a controller that is not restarted."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from pgvigil.demo.servers import Server, Servers, config_text, wait_until
+from tests.postgres.service import Service
+
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def pair(servers: Servers) -> tuple[Server, Server]:
+    pg1 = servers.make_primary("pg1")
+    pg2 = servers.add_standby("pg2", pg1)
+    pg2.wait_streaming(pg1)
+    return pg1, pg2
+
+
+@pytest.fixture
+def service(servers: Servers, pair: tuple[Server, Server]) -> Iterator[Service]:
+    configure(servers)
+    with Service(servers) as service:
+        service.await_health()
+        yield service
+
+
+def configure(servers: Servers, **more: object) -> None:
+    text = config_text(servers, "demo", **more)
+    (servers.home / "pgvigil.yaml").write_text(f"# our file\n{text}# its end\n")
+
+
+def nodes_of(service: Service) -> set[str]:
+    return {node["name"] for node in service.status()["nodes"]}
+
+
+def file_text(servers: Servers) -> str:
+    return (servers.home / "pgvigil.yaml").read_text()
+
+
+def done(told: subprocess.CompletedProcess[str]) -> str:
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout + told.stderr
+
+
+def test_a_node_is_added_cloned_and_dropped_beside_the_controller(
+    servers: Servers, pair: tuple[Server, Server], service: Service
+) -> None:
+    pg1, _ = pair
+    pid, before = service.pid, file_text(servers)
+    pg3 = servers._new("pg3")
+    place = ["--host", "127.0.0.1", "--port", str(pg3.port), "--data-dir", str(pg3.data_dir)]
+    words = ["node", "add", "pg3", *place, "--bin-dir", str(pg3.bin_dir)]
+    assert "+      pg3" in done(service.command(*words, "--dry-run"))
+    assert file_text(servers) == before
+    done(service.command(*words, "--clone", "--yes"))
+    pg3.wait_streaming(pg1)
+    assert nodes_of(service) == {"pg1", "pg2", "pg3"}
+    assert ("pg3",) in pg1.sql("SELECT slot_name FROM pg_replication_slots")
+    told = done(service.command("node", "drop", "pg3", "--destroy", "--yes"))
+    assert "its data lies in" in told
+    assert nodes_of(service) == {"pg1", "pg2"}
+    assert service.pid == pid
+    assert file_text(servers) == before
+    assert not pg3.is_running()
+    assert not pg3.data_dir.exists()
+    (aside,) = servers.home.glob("pg3.pgvigil-dropped-*")
+    assert (aside / "PG_VERSION").exists()
+    assert pg1.sql("SELECT slot_name FROM pg_replication_slots") == [("pg2",)]
+    service.await_health()
+
+
+def test_a_primary_is_never_dropped(servers: Servers, service: Service) -> None:
+    before = file_text(servers)
+    for destroy in ([], ["--destroy"]):
+        told = service.command("node", "drop", "pg1", "--yes", *destroy)
+        assert told.returncode == 3, told.stdout + told.stderr
+        assert "pg1 is the primary" in told.stderr
+    assert file_text(servers) == before
+    assert nodes_of(service) == {"pg1", "pg2"}
+
+
+def test_one_that_was_promoted_by_hand_is_not_dropped_either(
+    servers: Servers, pair: tuple[Server, Server]
+) -> None:
+    """Without a controller nobody has fenced it: it takes writes, whatever the record says."""
+    pg1, pg2 = pair
+    pg3 = servers.add_standby("pg3", pg1)
+    configure(servers)
+    service = Service(servers)
+    done(service.command("maintenance", "on", "pg3", "--yes"))
+    pg3.sql("SELECT pg_promote()")
+    told = service.command("node", "drop", "pg3", "--destroy", "--yes")
+    assert told.returncode == 3, told.stdout + told.stderr
+    assert "pg3 takes writes" in told.stderr
+    assert pg3.is_running()
+    assert "pg3" in file_text(servers)
+    assert pg2.is_running()
+
+
+def test_a_dropped_standby_runs_on_without_slot_and_acknowledges_nothing(servers: Servers) -> None:
+    pg1 = servers.make_primary("pg1")
+    for name in ("pg2", "pg3"):
+        servers.add_standby(name, pg1).wait_streaming(pg1)
+    configure(servers, protection="quorum")
+    pg3 = servers.nodes["pg3"]
+    with Service(servers) as service:
+        service.await_that(lambda status: status["health"] == "ok" and status["sync"], "quorum", within_s=60)
+        assert '"pg3"' in str(pg1.sql("SHOW synchronous_standby_names"))
+        done(service.command("node", "drop", "pg3", "--yes"))
+        service.await_that(
+            lambda status: status["sync"] and status["sync"]["standbys"] == ["pg2"], "one less to wait for"
+        )
+        names = str(pg1.sql("SHOW synchronous_standby_names"))
+        assert '"pg3"' not in names
+        assert '"pg2"' in names
+    assert pg3.is_running()
+    wait_until(lambda: pg3.sql("SHOW primary_slot_name") == [("",)], within_s=10, what="no slot")
+    pg3.wait_streaming(pg1)
+    assert pg1.sql("SELECT slot_name FROM pg_replication_slots") == [("pg2",)]
+
+
+def test_clusters_come_and_go_beside_the_controller(servers: Servers, service: Service) -> None:
+    other = servers.make_primary("other", own_system_id=True)
+    before = file_text(servers)
+    document = yaml.safe_load(before)
+    shared = {k: v for k, v in document["clusters"]["demo"].items() if k in ("postgres", "shell")}
+    file = servers.home / "pgvigil.yaml"
+    file.write_text(yaml.safe_dump({**document, "defaults": shared}, sort_keys=False))
+    kept = file_text(servers)
+    address = f"o1=127.0.0.1:{other.port}"
+    done(service.command("cluster", "create", "second", "--node", address, "--yes"))
+    status = service.command("status", "second", "--json")
+    wait_until(
+        lambda: '"primary": "o1"' in service.command("status", "second", "--json").stdout,
+        within_s=20,
+        what=f"the second cluster taken over: {status.stdout}",
+    )
+    done(service.command("cluster", "drop", "second", "--yes"))
+    assert file_text(servers) == kept
+    assert service.command("status", "second").returncode == 2
+    assert other.is_running()
+    assert service.command("cluster", "drop", "demo", "--yes").returncode == 2
+    service.await_health()
