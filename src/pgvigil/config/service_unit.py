@@ -108,10 +108,8 @@ def _credentials(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
 
 
 def _texts(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
-    """All that may name a file on the controller."""
+    """All that may name such a file; hooks get none of the controller's secrets."""
     for cluster in clusters:
-        yield cluster.fencing.command
-        yield from (*cluster.hooks.on_event, *cluster.hooks.before_failover)
         for node in cluster.nodes:
             yield node.password_command
             yield from (value for _, value in node.conninfo)

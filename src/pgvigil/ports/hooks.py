@@ -57,7 +57,8 @@ class Hooks:
                 spec = self._specs.get(event.cluster, HookSpec())
                 for line in spec.on_event:
                     if error := await _run(line, spec, event):
-                        log.warning("hook_failed", cluster=event.cluster, line=line, error=error)
+                        program = line.split(maxsplit=1)[0]  # an argument may be a secret
+                        log.warning("hook_failed", cluster=event.cluster, program=program, error=error)
 
 
 async def _run(line: str, spec: HookSpec, event: Event) -> str:
