@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     assert app.registered_groups  # the group is registered by `parameters`
     group.command("check")(check)
     group.command("schema")(schema)
+    group.command("file")(file_places)
 
 
 def check(
@@ -58,3 +59,26 @@ def schema(ctx: typer.Context) -> None:
     from pgvigil.config.reference import config_json_schema
 
     begin(ctx, None, as_json=True).print_json(config_json_schema())
+
+
+def file_places(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Print where pgvigil's own files lie: configuration, state, store, socket.
+
+    Example: `pgvigil config file --json`
+    """
+    from pgvigil.config.load import load
+    from pgvigil.store.sqlite import FILE_NAME
+
+    desk = begin(ctx, config, as_json=as_json)
+    found = load(desk.config_path)
+    places = {
+        "configuration": str(found.file.absolute()),
+        "state": str(found.state_dir),
+        "store": str(found.state_dir / FILE_NAME),
+        "socket": str(found.socket),
+    }
+    if as_json:
+        desk.print_json(places)
+        return
+    for name, place in places.items():
+        typer.echo(f"{name + ':':<15}{place}")

@@ -133,3 +133,16 @@ def test_config_check_says_whether_a_file_is_right(tmp_path: Path, text: str, co
     as_json = runner.invoke(app, ["config", "check", str(file), "--json"])
     assert as_json.exit_code == code
     assert json.loads(as_json.stdout).get("right", False) is (code == 0)
+
+
+def test_config_file_says_where_everything_lies(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("state_dir: state\nclusters: {a: {nodes: {x: h}}}")
+    places = json.loads(CliRunner().invoke(app, ["config", "file", "--config", str(file), "--json"]).stdout)
+    assert places == {
+        "configuration": str(file),
+        "state": f"{tmp_path}/state",
+        "store": f"{tmp_path}/state/pgvigil.db",
+        "socket": f"{tmp_path}/state/pgvigil.sock",
+    }
+    assert str(tmp_path) in CliRunner().invoke(app, ["config", "file", "--config", str(file)]).stdout
