@@ -22,14 +22,14 @@ demo: setup  ## Show a failover on this machine, with real servers and a writer.
 	$(BIN)/pgvigil demo $(ARGS)
 
 test: majors  ## Run all tests that need no root.
-	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal --durations 10 $(ARGS)
 
 test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18.
 	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 2 --dist worksteal tests/postgres/test_failover.py \
 	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
-	$(BIN)/pytest -m faults $(ARGS)
+	$(BIN)/pytest -m faults -n 2 --dist worksteal --durations 10 $(ARGS)
 
 soak: majors  ## Draw faults at random under writers: make soak MINUTES=30 SEED=7 PROTECTION=async NODES=3; needs root.
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --protection $(PROTECTION) \

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.product import Sections
 from tests.faults.test_host_lost import IN_FLIGHT
-from tests.faults.trial import QUICK, trial, writing_from
+from tests.faults.trial import QUICK, Trial, trial, writing_from
 from tests.lab import Cluster, LabHost, faults
 
 pytestmark = pytest.mark.faults
@@ -74,6 +74,11 @@ def test_a_lost_host_is_confirmed_by_the_witness_alone(pair: Cluster, witness: L
         run.ends(second, generation=2, lost_at_most=IN_FLIGHT)
 
 
+def tells(run: Trial, problem: str, text: str) -> bool:
+    finding = run.product.found(problem)
+    return finding is not None and any(text in each for each in finding["evidence"])
+
+
 def test_a_witness_that_is_cut_off_itself_proves_nothing_until_it_is_back(
     pair: Cluster, witness: LabHost
 ) -> None:
@@ -82,8 +87,7 @@ def test_a_witness_that_is_cut_off_itself_proves_nothing_until_it_is_back(
         faults.isolate(witness, [node.address for node in pair.nodes])
         faults.lose_host(run.first)
         try:
-            told = run.product.await_finding("primary_unseen")
-            assert any("w1 does not reach it" in text for text in told["evidence"]), told
+            run.product.wait_for(lambda: tells(run, "primary_unseen", "w1 does not reach it"), "the witness")
             run.stays(for_s=3)
             faults.heal(witness)
             second = run.await_failover()
