@@ -11,6 +11,7 @@ from pgvigil.errors import UsageError
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec, SshShell, Systemd
 
 SYSTEMCTL: Final = "/usr/bin/systemctl"
+VERBS: Final = ("start", "stop", "restart")
 _HEAD: Final = """\
 # On each node into /etc/sudoers.d/pgvigil (mode 0440); try it before with: visudo -cf FILE
 # The path must be the node's own (command -v systemctl). Nothing else is run by sudo.
@@ -36,7 +37,7 @@ def sudoers(spec: ClusterSpec) -> str:
 def allowed(spec: ClusterSpec, node: NodeSpec) -> Iterator[str]:
     """The commands, without `sudo -n`: first those of the server, then the guard's."""
     assert isinstance(node.control, Systemd)
-    for verb in ("start", "stop"):
+    for verb in VERBS:
         yield f"systemctl {verb} {node.control.unit}"
     if spec.fencing.guard:
         yield from _for_guard(f"pgvigil-guard-{spec.name}-{node.name}.service")
@@ -57,8 +58,9 @@ def _by_sudo(node: NodeSpec) -> bool:
 def _section(spec: ClusterSpec, node: NodeSpec) -> str:
     account, commands = _account(node), [_escaped(line) for line in allowed(spec, node)]
     lines = [f"{account} ALL=(root) NOPASSWD: {command}" for command in commands]
-    text = f"# {node.name} ({node.host})\n" + "\n".join(lines[:2]) + "\n"
-    return text + (_GUARD + "\n".join(lines[2:]) + "\n" if lines[2:] else "")
+    server, guard = lines[: len(VERBS)], lines[len(VERBS) :]
+    text = f"# {node.name} ({node.host})\n" + "\n".join(server) + "\n"
+    return text + (_GUARD + "\n".join(guard) + "\n" if guard else "")
 
 
 def _account(node: NodeSpec) -> str:

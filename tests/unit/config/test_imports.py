@@ -78,6 +78,33 @@ def test_patroni_without_its_shared_settings_takes_the_first_ones_and_asks() -> 
     assert "`patronictl show-config > FILE`" in re.sub(r"\n#\s+", " ", text)
 
 
+def test_patroni_copies_and_cascades() -> None:
+    one, two, three = sources("patroni", "pg1.yml", "pg2.yml", "pg3.yml")
+    options = "  basebackup: [verbose, {max-rate: 100M}, {checkpoint: spread}, {waldir: /wal/16}]\n"
+    told = [Source(each.name, each.text.replace("  pgpass:", f"{options}  pgpass:")) for each in (one, two)]
+    last = Source("c.yml", three.text.replace("tags: {", "tags: {replicatefrom: pg-ams-2, "))
+    found = cluster(text := imported("patroni", *told, last))
+    assert (found.cloning.max_rate_bytes, found.cloning.checkpoint) == (100 * 2**20, "spread")
+    assert [node.wal_dir for node in found.nodes] == ["/wal/16", "/wal/16", ""]
+    assert [node.upstream for node in found.nodes] == [None, None, "pg-ams-2"]
+    assert "postgresql.basebackup.verbose" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ("'--max-rate=50M'", 50 * 2**20),
+        ("'-r 64k --label=x'", 64 * 2**10),
+        ("'--label=x'", 0),
+        ("'-r 1k'", 0),
+    ],
+)
+def test_repmgrs_limit_of_copies(options: str, rate: int) -> None:
+    (source,) = sources("repmgr", "node1.conf")
+    found = cluster(imported("repmgr", changed(source, pg_basebackup_options=options)))
+    assert found.cloning.max_rate_bytes == rate
+
+
 def test_two_scopes_are_two_clusters() -> None:
     one, two = sources("patroni", "pg1.yml", "pg2.yml")
     text = imported("patroni", one, Source("b", two.text.replace("scope: orders", "scope: sales")))
@@ -153,6 +180,7 @@ def test_pg_auto_failover() -> None:
     assert found.nodes[0].bin_dir == "/usr/lib/postgresql/16/bin"
     assert dict(found.replication.conninfo) == {"user": "pgautofailover_replicator", "sslmode": "require"}
     assert (found.protection, found.sync_required, found.degrade) == (Protection.QUORUM, 1, False)
+    assert found.cloning.max_rate_bytes == 100 * 2**20
 
 
 def test_pg_auto_failover_from_its_state_alone() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvigil.act import service
 from pgvigil.act.bench import Place
 from pgvigil.act.service import supervisor_stop
 from pgvigil.config.certificates import certificates
@@ -79,14 +80,24 @@ def test_sudoers_has_the_very_commands_that_are_run() -> None:
     spec = cluster("shell: {via: ssh, user: pg-admin}\nfencing: {guard: true}", nodes)
     node, text = spec.nodes[0], sudoers(spec)
     said = [line.split("NOPASSWD: ")[1] for line in text.splitlines() if "NOPASSWD" in line]
-    stop = supervisor_stop(Place(node, None, "/data", "", ""))  # type: ignore[arg-type]  # its shell is not used
+    place = Place(node, None, "/data", "", "")  # type: ignore[arg-type]  # its shell is not used
     site = guards._Site(spec, node, None, Paths("/data", ""), "postgres", "sudo -n systemctl")  # type: ignore[arg-type]
-    run = re.findall(r"sudo -n ([^&|>]+?)(?= >| &&|$)", f"{stop} && {guards._start(site)}")
+    lines = (supervisor_stop(place), service._start_line(place), service._restart_line(place))
+    run = re.findall(r"sudo -n ([^&|>]+?)(?= >| &&|$)", " && ".join((*lines, guards._start(site))))
     for command in run:
         assert f"/usr/bin/{' '.join(shlex.split(command))}" in said, command
-    assert len(run) == 5
+    assert len(run) == 7
     assert all(line.startswith("pg-admin ALL=(root)") for line in text.splitlines() if "NOPASSWD" in line)
     assert "pg2" not in text
+
+
+def test_no_other_verb_of_systemctl_is_used_anywhere() -> None:
+    source = Path(__file__).parents[3] / "src" / "pgvigil"
+    texts = [file.read_text() for part in ("act", "controller") for file in (source / part).rglob("*.py")]
+    verbs = set(re.findall(r"(?:\{'sudo [^}]*\}systemctl|systemctl\}) ([a-z-]+)", "\n".join(texts)))
+    told = sudoers(cluster(f"fencing: {{guard: true}}\npostgres: {SUDO}"))
+    assert {"start", "stop", "restart", "enable", "daemon-reload"} <= verbs
+    assert verbs <= set(re.findall(r"/systemctl (\S+)", told))
 
 
 def test_a_backslash_in_a_units_name_comes_through() -> None:

@@ -17,8 +17,10 @@ from pgvigil.config.imports.written import (
     Source,
     config_file,
     mapping,
+    plain_name,
     put,
     set_quorum,
+    set_rate,
     split_address,
 )
 from pgvigil.config.units import size_text
@@ -48,7 +50,7 @@ _LEFT_OF_SERVER: Final = {
     "pg_ident": "servers keep the pg_ident.conf they have",
     "pgpass": "Patroni rewrites that file; give passfiles of your own",
     "callbacks": "called differently: see hooks: on_event (JSON on standard input)",
-    "create_replica_methods": "copies are made by pg_basebackup",
+    "create_replica_methods": "copies are made by pg_basebackup, or by clone: {command: …}",
     "recovery_conf": "stays as it is in the servers' settings",
     "custom_conf": "stays as it is on the servers",
     "remove_data_directory_on_rewind_failure": "a copy never deletes what it replaces before it streams",
@@ -60,7 +62,6 @@ _LEFT_OF_SERVER: Final = {
     "proxy_address": "applications' addresses: see `pgvigil uri`",
     "listen": "stays as it is in the servers' settings",
     "before_stop": "see hooks",
-    "basebackup": "pg_basebackup is called without further options",
 }
 _LEFT_SHARED: Final = {
     **dict.fromkeys(
@@ -83,6 +84,7 @@ _LEFT_SHARED: Final = {
 _TAKEN: Final = frozenset(
     {
         "authentication",
+        "basebackup",
         "bin_dir",
         "config_dir",
         "connect_address",
@@ -168,6 +170,7 @@ def _node(found: Imported, source: Source, values: Map, draft: Draft) -> None:
     _logins(found, source, mapping(server.get("authentication")), draft)
     if server.get("use_slots") is False:
         draft.section("replication")["slots"] = False
+    _copies(found, source, server.get("basebackup"), draft)
     for key in server:
         if key in _LEFT_OF_SERVER:
             found.leave(source, f"postgresql.{key}", _LEFT_OF_SERVER[key])
@@ -176,6 +179,22 @@ def _node(found: Imported, source: Source, values: Map, draft: Draft) -> None:
     known = ("scope", "name", "postgresql", "tags", "bootstrap")
     for key in (key for key in values if key not in known):
         found.leave(source, key, _LEFT.get(key, "has no counterpart"))
+
+
+def _copies(found: Imported, source: Source, options: object, draft: Draft) -> None:
+    """Options of pg_basebackup: a mapping, or a list of words and of mappings with one key each."""
+    given = options if isinstance(options, list) else [options]
+    for option in given:
+        for key, value in (mapping(option) or ({option: ""} if isinstance(option, str) else {})).items():
+            match key:
+                case "max-rate":
+                    set_rate(found, source, draft, "postgresql.basebackup.max-rate", str(value))
+                case "checkpoint" if value in ("fast", "spread"):
+                    draft.section("clone")["checkpoint"] = value
+                case "waldir" if str(value).startswith("/"):
+                    draft.nodes[next(reversed(draft.nodes))]["postgres"]["wal_dir"] = value
+                case _:
+                    found.leave(source, f"postgresql.basebackup.{key}", "has no counterpart")
 
 
 def _tags(found: Imported, source: Source, tags: Map) -> Map:
@@ -195,7 +214,7 @@ def _tags(found: Imported, source: Source, tags: Map) -> Map:
             case _, False:
                 continue
             case "replicatefrom", _:
-                found.leave(source, "tags.replicatefrom", "standbys follow the primary; see `pgvigil follow`")
+                node["upstream"] = plain_name(str(value))
             case _:
                 found.leave(source, f"tags.{name}", "has no counterpart")
     put(node, "tags", list(dict.fromkeys(ours)))

@@ -20,6 +20,7 @@ from pgvigil.config.imports.written import (
     plain_name,
     put,
     set_quorum,
+    set_rate,
 )
 from pgvigil.errors import UsageError
 
@@ -41,7 +42,6 @@ _LEFT: Final = {
     "postgresql.auth_method": "`pgvigil render pg_hba` says what must be in pg_hba.conf",
     "postgresql.hba_level": "servers keep the pg_hba.conf they have",
     "replication.slot": "slots are named after the nodes",
-    "replication.maximum_backup_rate": "copies are not slowed down",
     "replication.backup_directory": "a copy is made beside the data directory",
     "replication.password": BY_PASSFILE,
     "timeout.network_partition_timeout": "see fencing: {guard: true} and `pgvigil guard install`",
@@ -64,6 +64,7 @@ _TAKEN: Final = frozenset(
         "ssl.active",
         "ssl.sslmode",
         "replication.username",
+        "replication.maximum_backup_rate",
     }
 )
 _STANDBYS_THAT_WAIT: Final = 2
@@ -187,6 +188,8 @@ def _file(found: Imported, source: Source, name: str) -> None:
     put(own, "bin_dir", values.get("postgresql.pg_ctl", "").rpartition("/")[0])
     draft.add(source, values.get("pg_autoctl.name") or host, {"host": host, "postgres": own})
     _logins(values, draft)
+    if rate := values.get("replication.maximum_backup_rate"):
+        set_rate(found, source, draft, "replication.maximum_backup_rate", rate)
     for key in (key for key in values if key not in _TAKEN):
         default = _SECTIONS.get(key.partition(".")[0], "has no counterpart")
         found.leave(source, key, _LEFT.get(key, default))

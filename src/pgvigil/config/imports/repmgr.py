@@ -16,6 +16,7 @@ from pgvigil.config.imports.written import (
     config_file,
     control_of,
     put,
+    set_rate,
 )
 from pgvigil.errors import UsageError
 
@@ -61,7 +62,7 @@ _FORMS: Final = {
     "archive_cleanup_command": "stays as it is in the servers' settings",
     "recovery_min_apply_delay": "stays as it is in the servers' settings",
     "tablespace_mapping": "a copy keeps the paths of tablespaces, or chooses new ones beside them",
-    "pg_basebackup_options": "pg_basebackup is called without further options",
+    "pg_basebackup_options": "only its limit of rate is known here; see clone:",
     "use_primary_conninfo_password": BY_PASSFILE,
     "primary_visibility_consensus": "always so: who still reaches the primary has a veto",
     "standby_disconnect_on_failover": "with protection: quorum standbys are cut from the old primary first",
@@ -74,13 +75,14 @@ _FORMS: Final = {
 _FAMILIES: Final = (
     (r"reconnect_(attempts|interval)", "evidence decides: see failover.unreachable_after and hung_after"),
     (r"log_.*", "see log: in docs/reference/config.md"),
-    (r"barman_.*|.*rsync.*", "copies are made by pg_basebackup"),
+    (r"barman_.*|.*rsync.*", "copies are made by pg_basebackup, or by clone: {command: …}"),
     (r"child_nodes_.*", "see hooks: on_event for standbys that are lost, and protection: quorum"),
     (r".*_(timeout|interval|delay|attempts)|monitor_interval_secs", "waiting has time limits of its own"),
     (r"repmgrd_.*|repmgr_bindir|.*pid_file", "there is nothing of repmgr to be run"),
 )
 _LOGIN: Final = ("sslmode", "channel_binding", "require_auth", "gssencmode", "krbsrvname")
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_RATE: Final = re.compile(r"(?:--max-rate[= ]|-r ?)(\d+[kM]?)\b")
 _LINE: Final = re.compile(r"\s*([A-Za-z_][\w.]*)\s*=?\s*(?:'((?:[^']|'')*)'|([^#\n]*?))\s*(?:#.*)?")
 
 
@@ -93,6 +95,8 @@ def from_repmgr(sources: Sequence[Source], name: str = "") -> Imported:
         values = dict(_read(source))
         _node(found, source, values, draft)
         manual[next(reversed(draft.nodes))] = values.get("failover", "manual").lower() != "automatic"
+        if rate := _RATE.search(values.get("pg_basebackup_options", "")):
+            set_rate(found, source, draft, "pg_basebackup_options", rate[1])
         for key in (key for key in values if key not in _TAKEN):
             found.leave(source, key, _why(key))
     if all(manual.values()):

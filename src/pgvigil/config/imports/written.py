@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import yaml
 
+from pgvigil.config.cloning import FASTEST, SLOWEST
 from pgvigil.config.load import parse
 from pgvigil.config.modeline import modeline
 from pgvigil.config.relations import sync_room
+from pgvigil.config.units import size_text
 from pgvigil.errors import ConfigError, UsageError
 
 Map = dict[str, Any]
@@ -196,6 +198,16 @@ def control_of(start: str, stop: str, reload: str = "") -> Any:  # as `control:`
     if debian:
         return f"pg_ctlcluster:{debian[1]}/{debian[2]}"
     return {"start": start, "stop": stop, **({"reload": reload} if reload else {})}
+
+
+def set_rate(found: Imported, source: Source, draft: Draft, place: str, text: str) -> None:
+    """The limit of copies, as `pg_basebackup --max-rate` takes it: kB, or with its unit k or M."""
+    match = re.fullmatch(r"(\d{1,7})([kM]?)", text.strip())
+    rate = int(match[1]) * (2**20 if match[2] == "M" else 2**10) if match else 0
+    if SLOWEST <= rate <= FASTEST:
+        draft.section("clone")["max_rate"] = size_text(rate)
+    else:
+        found.leave(source, place, "is no rate that pg_basebackup takes; see clone: {max_rate: …}")
 
 
 def config_file(directory: str, data_dir: str) -> str:
