@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvigil.errors import Bug, StoreError, Unsafe
+from pgvigil.model.parameter import ParameterChange, ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase
 from pgvigil.model.recording import Draft, Tick, unpacked
 from pgvigil.model.step import Plan, Rest
@@ -39,6 +40,16 @@ RECORD = ClusterRecord(
     ORDERS, Generation(1), Phase.STABLE, NodeName("pg1"), SystemId("7412345678901234567"), Timeline(1)
 )
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+VERSION = ParameterVersion(
+    ORDERS,
+    1,
+    NOON,
+    "alice@host",
+    "",
+    {"work_mem": "8MB", "jit": None},
+    (ParameterChange("jit", "off", None),),
+)
 
 texts = st.text(max_size=20)
 node_names = st.builds(NodeName, st.from_regex(r"[a-z][a-z0-9._-]{0,8}", fullmatch=True))
@@ -204,6 +215,20 @@ def test_of_two_saves_at_once_one_wins(make_store: MakeStore) -> None:
         won = [outcome for outcome in outcomes if isinstance(outcome, ClusterRecord)]
         assert len(won) == 1
         assert await store.load(ORDERS) == won[0]
+
+    run(make_store, story)
+
+
+def test_versions_of_parameters_are_kept_by_number_and_never_replaced(make_store: MakeStore) -> None:
+    async def story(store: Store) -> None:
+        for number in (1, 2, 3):
+            await store.add_version(replace(VERSION, number=number))
+        await store.add_version(replace(VERSION, cluster=WEB))
+        assert [v.number for v in await store.versions(ORDERS, limit=2)] == [2, 3]
+        with pytest.raises(StoreError, match="exists already"):
+            await store.add_version(replace(VERSION, number=3, who="bob@host"))
+        assert {v.who for v in await store.versions(ORDERS, limit=9)} == {"alice@host"}
+        assert await store.versions(WEB, limit=9) == (replace(VERSION, cluster=WEB),)
 
     run(make_store, story)
 
@@ -527,6 +552,7 @@ def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> No
             (body,) = db.execute("SELECT body FROM record").fetchone()
             old = {name: value for name, value in json.loads(body).items() if name not in added}
             db.execute("UPDATE record SET body = ?", (json.dumps(old),))
+            db.execute("DROP TABLE parameter_version")
             db.execute("PRAGMA user_version = 1")
             db.execute("DROP TABLE recording")
         db.close()
@@ -534,6 +560,8 @@ def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> No
             assert await store.load(RECORD.cluster) == replace(RECORD, revision=1)
             await store.keep(draft(0))
             assert len(await store.recordings(ORDERS)) == 1
+            await store.add_version(VERSION)
+            assert await store.versions(ORDERS, limit=5) == (VERSION,)
 
     added = {name for fields in ADDED.values() for name in fields}
     asyncio.run(story())

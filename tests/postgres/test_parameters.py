@@ -1,11 +1,23 @@
 """PostgreSQL's parameters over a whole cluster of real servers: seen, reloaded, set, and restarted for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
+from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers
-from pgvigil.model.command import ReloadServers, ShowParameters
+from pgvigil.demo.writer import Writer
+from pgvigil.model.command import (
+    ReloadServers,
+    RestartServers,
+    RollBackParameters,
+    SetParameters,
+    ShowParameters,
+    ShowVersions,
+)
+from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
@@ -43,3 +55,124 @@ def test_what_differs_and_what_waits_for_a_restart_is_shown(guard: Guard, trio_o
 def test_a_parameter_that_does_not_exist_is_refused_with_a_guess(guard: Guard) -> None:
     outcome = guard.order(ShowParameters(("max_conections",)))
     assert (outcome.result, outcome.hint) == ("refused", "did you mean max_connections?")
+
+
+def set_(guard: Guard, *, restart: bool = False, in_place: bool = False, **changes: str | None) -> Outcome:
+    errand = SetParameters(changes, "alice@host", restart=restart, in_place=in_place)
+    return guard.order(errand, within_s=180)
+
+
+def shows(trio: Trio, name: str) -> list[object]:
+    return [server.sql(f"show {name}")[0][0] for server in trio]
+
+
+def breaks(writer: Writer) -> list[tuple[str, str]]:
+    """Where a row failed or another node took over: who acknowledged before and after."""
+    return [(a.node, b.node) for a, b in pairwise(writer.acks) if a.node != b.node or b.id != a.id + 1]
+
+
+def test_a_parameter_is_set_everywhere_kept_as_a_version_and_taken_back(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    before = shows(trio_of_servers, "work_mem")
+    outcome = set_(guard, work_mem="7MB", shared_preload_libraries="auto_explain, pg_stat_statements")
+    assert outcome.result == "done", outcome
+    assert shows(trio_of_servers, "work_mem") == ["7MB"] * 3
+    assert "restart is pending on pg1, pg2, pg3" in outcome.detail
+    written = trio_of_servers[0].sql(
+        "select setting from pg_file_settings where name = 'shared_preload_libraries'"
+    )
+    assert written == [("auto_explain, pg_stat_statements",)]
+    assert set_(guard, work_mem="7MB").text.startswith("nothing to do")
+    assert set_(guard, work_mem="6MB").result == "done"
+    (_, second) = guard.order(ShowVersions()).data["versions"]
+    assert (second["number"], second["who"]) == (2, "alice@host")
+    assert second["changes"] == [{"name": "work_mem", "before": "7MB", "after": "6MB"}]
+    assert guard.order(RollBackParameters("bob@host")).result == "done"
+    assert shows(trio_of_servers, "work_mem") == ["7MB"] * 3
+    assert guard.order(RollBackParameters("bob@host", 0)).result == "done"
+    assert shows(trio_of_servers, "work_mem") == before
+    files = "select 1 from pg_file_settings where name in ('work_mem', 'shared_preload_libraries')"
+    assert [server.sql(files) for server in trio_of_servers] == [[]] * 3
+    assert [v["comment"] for v in guard.order(ShowVersions()).data["versions"]][2:] == [
+        "back to version 1",
+        "back to version 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "detail"),
+    [
+        ({"work_mem": "many"}, "does not take work_mem", "invalid value"),
+        ({"jit": "off", "max_connections": "9999999"}, "max_connections", "outside the valid range"),
+        ({"no_such_thing": "1"}, "no parameter 'no_such_thing'", ""),
+        ({"primary_conninfo": "host=elsewhere"}, "primary_conninfo is not set", "writes it"),
+        ({"port": "5433"}, "port is not set", "each node has its own"),
+        ({"wal_level": "minimal"}, "is refused", "no standby could be fed"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    guard: Guard, trio_of_servers: Trio, changes: dict[str, str], text: str, detail: str
+) -> None:
+    files = "select name, setting from pg_file_settings where sourcefile like '%auto.conf' order by 1"
+    before = [server.sql(files) for server in trio_of_servers]
+    outcome = guard.order(SetParameters(changes, "alice@host"))
+    assert outcome.result == "refused", outcome
+    assert text in outcome.text
+    assert detail in outcome.detail
+    assert [server.sql(files) for server in trio_of_servers] == before
+    assert guard.order(ShowVersions()).data["versions"] == []
+
+
+def test_without_a_shell_the_server_refuses_a_value_with_its_sqlstate(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    files = "select name from pg_file_settings where sourcefile like '%auto.conf' and name = 'jit'"
+    with guarding(cluster_spec(servers, trio_of_servers, shell=False)) as guard:
+        outcome = set_(guard, jit="off", work_mem="many")
+    assert outcome.result == "refused", outcome
+    assert "SQLSTATE 22023" in outcome.detail
+    assert [server.sql(files) for server in trio_of_servers] == [[]] * 3
+
+
+def test_with_quorum_who_is_waited_for_is_not_set_by_hand(servers: Servers, trio_of_servers: Trio) -> None:
+    spec = replace(cluster_spec(servers, trio_of_servers), protection=Protection.QUORUM)
+    with guarding(spec) as guard:
+        guard.await_health()
+        assert "quorum" in set_(guard, synchronous_standby_names="pg2").detail
+        assert "quorum" in set_(guard, synchronous_commit="local").detail
+
+
+def test_max_connections_goes_up_and_down_and_writers_lose_only_the_gap(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+        up = set_(guard, max_connections="60", restart=True)
+        assert up.result == "done", up
+        guard.await_health()
+        assert shows(trio_of_servers, "max_connections") == ["60"] * 3
+        primary = guard.primary()
+        assert primary != "pg1"
+        refused = set_(guard, max_connections="40", restart=True)
+        assert (refused.result, "add --in-place" in refused.detail) == ("refused", True)
+        down = set_(guard, max_connections="40", restart=True, in_place=True)
+        assert down.result == "done", down
+        guard.await_health()
+        writer.stop()
+    assert shows(trio_of_servers, "max_connections") == ["40"] * 3
+    assert breaks(writer) == [("pg1", primary), (primary, primary)]
+    assert writer.lost(trio_of_servers[0].conninfo(dbname="postgres")) == []
+    assert (guard.primary(), guard.status()["generation"]) == (primary, 2)
+
+
+def test_a_raised_limit_is_written_on_the_primary_only_after_its_standbys_run_with_it(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    outcome = set_(guard, max_connections="60")
+    assert outcome.result == "done", outcome
+    assert "written on pg1 only when it is safe there: max_connections" in outcome.detail
+    found = shown(guard)["max_connections"]
+    assert (found["pending"], found["unwritten"]) == (["pg2", "pg3"], ["pg1"])
+    assert guard.order(RestartServers(pending=True), within_s=120).result == "done"
+    assert shows(trio_of_servers, "max_connections") == ["60"] * 3
+    assert shown(guard)["max_connections"]["unwritten"] == []

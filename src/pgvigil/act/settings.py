@@ -1,6 +1,7 @@
 """Changing a node's replication settings, while it runs and while it does not."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from pgvigil.act.bench import DENIED, Bench, Place
 from pgvigil.errors import StepFailed
@@ -8,6 +9,18 @@ from pgvigil.model.spec import ClusterSpec, slot_name
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import quoted
+
+QUOTED_LISTS: Final = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    }
+)
+"""Parameters whose items the server quotes one by one (guc.h: GUC_LIST_QUOTE)."""
 
 
 def upstream_settings(spec: ClusterSpec, node: NodeName, upstream: NodeName | None) -> dict[str, str]:
@@ -31,11 +44,10 @@ def conninfo_text(keywords: Mapping[str, str]) -> str:
     return " ".join(f"{key}={_conninfo_value(value)}" for key, value in keywords.items())
 
 
-async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str]) -> None:
-    """ALTER SYSTEM and reload; through the host where the login may not. Raises StepFailed."""
+async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str | None]) -> None:
+    """ALTER SYSTEM (None: RESET) and reload; through the host where the login may not. Raises StepFailed."""
     try:
-        for name, value in settings.items():
-            await bench.sql(node, f"alter system set {name} = {_literal(value)}")
+        await alter_system(bench, node, settings)
         await bench.sql(node, "select pg_reload_conf()")
     except QueryFailed as refused:
         if refused.sqlstate != DENIED:
@@ -44,6 +56,22 @@ async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str])
         await write(place, settings)
         reload = f'read -r p < {quoted(place.data_dir)}/postmaster.pid && kill -HUP "$p"'
         await place.must(reload, "reloading", within_s=3.0)
+
+
+async def alter_system(bench: Bench, node: NodeName, settings: Mapping[str, str | None]) -> None:
+    """One ALTER SYSTEM each, without a reload; the server checks each value first. Raises QueryFailed."""
+    for name, value in settings.items():
+        if value is None:
+            await bench.sql(node, f"alter system reset {name}")
+        else:
+            await bench.sql(node, f"alter system set {name} = {_assigned(name, value)}")
+
+
+def _assigned(name: str, value: str) -> str:
+    """A value as ALTER SYSTEM wants it: where lists are quoted item by item, so must they be given."""
+    if name.lower() in QUOTED_LISTS and value:
+        return ", ".join(_literal(item.strip().strip('"')) for item in value.split(","))
+    return _literal(value)
 
 
 async def write(place: Place, settings: Mapping[str, str | None]) -> None:

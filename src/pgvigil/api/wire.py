@@ -31,7 +31,10 @@ from pgvigil.model.command import (
     RestartServers,
     Resume,
     Role,
+    RollBackParameters,
+    SetParameters,
     ShowParameters,
+    ShowVersions,
     Switchover,
 )
 from pgvigil.model.spec import CheckpointPace
@@ -102,6 +105,9 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "show_parameters": ShowParameters,
     "reload_servers": ReloadServers,
     "maintenance": Maintenance,
+    "show_versions": ShowVersions,
+    "set_parameters": SetParameters,
+    "roll_back_parameters": RollBackParameters,
     "restart_servers": RestartServers,
     "restart_primary": RestartPrimary,
     "list_recordings": ListRecordings,
@@ -166,6 +172,18 @@ def _instant(value: object) -> datetime:
     return at
 
 
+def _line(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text is expected")
+    return value
+
+
+def _assignments(value: object) -> Mapping[str, str | None]:
+    if not isinstance(value, dict) or not all(isinstance(v, str | None) for v in value.values()):
+        raise ValueError("an object of texts, or null to reset, is expected")
+    return {_text(name): each for name, each in value.items()}
+
+
 def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("a list of words is expected")
@@ -202,6 +220,9 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     RebuildMethod: _method,
     datetime | None: _or_none(_instant),
     Role | None: _or_none(_role),
+    str: _line,
+    int | None: _or_none(_count),
+    Mapping[str, str | None]: _assignments,
     tuple[str, ...]: _words,
     tuple[NodeName, ...]: _words,
     Command: _command,

@@ -7,15 +7,20 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, node_of, run_async, seconds_option
-from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
-from pgvigil.cli.report import EXIT_CODES, outcome_view
+from pgvigil.cli import change
+from pgvigil.cli.desk import ConfigOption, JsonOption, begin, run_async
+from pgvigil.cli.errands import (
+    NodesArguments,
+    ParameterArguments,
+    cluster_and_nodes,
+    cluster_and_rest,
+    finish,
+    look,
+)
+from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
 from pgvigil.cli.tables import Column, Shape, fitting_table
 from pgvigil.cli.theme import DIM, NOTE, STRONG, WARN
-from pgvigil.controller.operations import Outcome, Result
-from pgvigil.model.command import Errand, ReloadServers, ShowParameters
-from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.units import NodeName
+from pgvigil.model.command import ReloadServers, ShowParameters
 
 PANEL = "Configure"
 
@@ -26,27 +31,11 @@ config = typer.Typer(
 )
 """The group; whoever has a command for it registers it here."""
 
-ParameterArguments = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CLUSTER] [PARAMETER]",
-        help="The cluster may be left out when only one is configured.",
-        show_default=False,
-    ),
-]
-NodesArguments = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CLUSTER] [NODE]",
-        help="The cluster may be left out when only one is configured; without a node it is all of them.",
-        show_default=False,
-    ),
-]
-
 
 def add_to(app: typer.Typer) -> None:
     """Register the group and its commands."""
     config.command("show")(show)
+    change.add_to(config)
     config.command("reload")(reload_servers)
     app.add_typer(config, name="config", rich_help_panel=PANEL)
 
@@ -68,15 +57,12 @@ def show(
     """
     desk = begin(ctx, config, as_json=as_json)
     spec, names = cluster_and_rest(desk, words or [])
-    outcome = run_async(_look(desk, spec, ShowParameters(tuple(names), every)))
+    outcome = run_async(look(desk, spec, ShowParameters(tuple(names), every)))
     if as_json:
-        desk.print_json(outcome.data or {"error": outcome.text})
-    elif outcome.result is Result.DONE:
+        desk.print_json(outcome.data)
+    else:
         desk.print(parameters_view(desk.out, outcome.data))
         desk.print(Text(outcome.text, style=DIM))
-    else:
-        desk.tell(outcome_view(desk.err, outcome))
-    raise typer.Exit(EXIT_CODES[outcome.result])
 
 
 def reload_servers(
@@ -103,46 +89,13 @@ def reload_servers(
     finish(desk, spec, ReloadServers(names), timeout, question=question, yes=yes, dry_run=dry_run)
 
 
-def cluster_and_rest(desk: Desk, words: list[str]) -> tuple[ClusterSpec, list[str]]:
-    """Read `[CLUSTER] [WORD …]`: a first word that names a cluster is one. Raises UsageError."""
-    clusters = {spec.name for spec in desk.config.clusters}
-    cluster = words[0] if words and (words[0] in clusters or len(clusters) > 1) else None
-    return desk.cluster(cluster), words[1 if cluster else 0 :]
-
-
-def cluster_and_nodes(desk: Desk, words: list[str]) -> tuple[ClusterSpec, tuple[NodeName, ...]]:
-    """Read `[CLUSTER] [NODE …]`. Raises UsageError."""
-    spec, names = cluster_and_rest(desk, words)
-    return spec, tuple(node_of(spec, name).name for name in names)
-
-
-def finish(
-    desk: Desk,
-    spec: ClusterSpec,
-    errand: Errand,
-    timeout: str,
-    *,
-    question: str,
-    yes: bool,
-    dry_run: bool,
-) -> None:
-    """Plan, question, progress, outcome; ends the command with its exit code."""
-    order = Order(spec, errand, seconds_option(timeout), question)
-    outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
-    raise typer.Exit(EXIT_CODES[outcome.result])
-
-
-async def _look(desk: Desk, spec: ClusterSpec, errand: ShowParameters) -> Outcome:
-    async with desk.reach.look(desk.config, [spec.name]) as ops:
-        return await ops.order(spec.name, errand, dry_run=False, within_s=30.0, progress=lambda _: None)
-
-
 def parameters_view(console: Console, data: Shape) -> RenderableType:
     """A row a parameter, a column a node; below, nodes that do not answer and files with mistakes."""
     names = [node["name"] for node in data["nodes"]]
     columns = [
         Column("Parameter", lambda row: Text(row["name"], style=WARN if row["differs"] else STRONG)),
         *(Column(_title(node), _value_of(node["name"])) for node in data["nodes"]),
+        Column("Wanted", lambda row: "" if row["wanted"] is None else str(row["wanted"]), drop=2),
         Column("Takes effect", lambda row: "restart" if row["needs_restart"] else "reload", drop=1),
     ]
     parts: list[RenderableType] = []
@@ -151,6 +104,8 @@ def parameters_view(console: Console, data: Shape) -> RenderableType:
     marks = []
     if any(row["pending"] for row in data["parameters"]):
         marks.append("* waits for a restart: pgvigil restart --pending")
+    if any(row["unwritten"] for row in data["parameters"]):
+        marks.append(f"- not written there yet, as version {data['version']} wants it")
     if any(row["differs"] for row in data["parameters"]):
         marks.append("! differs between nodes and ought not to")
     for node in data["nodes"]:
@@ -174,6 +129,8 @@ def _value_of(node: str) -> Callable[[Shape], Text]:
         text = Text(value or "''")
         if node in row["pending"]:
             text.append(f" → {row['written'].get(node, '…')} *", style=WARN)
+        if node in row["unwritten"]:
+            text.append(" -", style=WARN)
         if row["differs"]:
             text.append(" !", style=WARN)
         return text

@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, run_async
+from pgvigil.cli.errands import cluster_and_rest
 from pgvigil.cli.orders import YesOption
-from pgvigil.cli.parameters import cluster_and_rest
 from pgvigil.cli.report import event_view
 from pgvigil.cli.tables import Column, Shape, fitting_table, hanging
 from pgvigil.cli.theme import BAD, DIM, GOOD, STRONG, WARN, bytes_text, local_time, seconds_text, symbols

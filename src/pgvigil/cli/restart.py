@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from pgvigil.cli.desk import ConfigOption, JsonOption, begin
+from pgvigil.cli.errands import NodesArguments, cluster_and_nodes, finish
 from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
-from pgvigil.cli.parameters import NodesArguments, cluster_and_nodes, finish
 from pgvigil.model.command import RestartServers, Role
 
 

@@ -1,5 +1,6 @@
 """What an operator may ask of a cluster, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, auto
@@ -110,6 +111,35 @@ class RestartServers:
     in_place: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SetParameters:
+    """`config set`: on all nodes. None: RESET. The version that is kept says who wanted it."""
+
+    changes: Mapping[str, str | None]
+    who: str
+    comment: str = ""
+    restart: bool = False
+    """Restart at once whoever has to be restarted for it."""
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackParameters:
+    """`config rollback`: what was wanted in that version; without a number, in the one before the last."""
+
+    who: str
+    version: int | None = None
+    restart: bool = False
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShowVersions:
+    """`config history`: the newest versions of the parameters."""
+
+    limit: int = 20
+
+
 Directive = (
     Switchover
     | Failover
@@ -136,7 +166,16 @@ class FetchRecording:
     event: int
 
 
-Errand = ShowParameters | ReloadServers | RestartServers | ListRecordings | FetchRecording
+Errand = (
+    ShowParameters
+    | ShowVersions
+    | SetParameters
+    | RollBackParameters
+    | ReloadServers
+    | RestartServers
+    | ListRecordings
+    | FetchRecording
+)
 """Goes over several nodes, one after another, beside the loop."""
 
 Command = Directive | Errand

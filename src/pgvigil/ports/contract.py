@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pgvigil.errors import PgvigilError, Unreachable
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.sighting import Farewell, Silence
@@ -212,6 +213,14 @@ class Store(Protocol):
 
     async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
         """The recording of that moment, as a file; None: it was not recorded, or is not kept any more."""
+        ...
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        """Make a version of a cluster's parameters durable. Raises StoreError if its number is taken."""
+        ...
+
+    async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
+        """The newest `limit` versions, oldest first."""
         ...
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pgvigil.errors import StoreError
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
@@ -100,6 +101,15 @@ class KeptStore:
     async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
         """See `Store`."""
         return await self._store.recording(cluster, at)
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        """See `Store`."""
+        await self._turn()
+        await self._store.add_version(version)
+
+    async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
+        """See `Store`."""
+        return await self._store.versions(cluster, limit=limit)
 
     async def _saving(self) -> None:
         """Before a save, and after it: the moments at which dying, or failing, matters most."""

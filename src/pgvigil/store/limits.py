@@ -3,6 +3,7 @@
 from typing import Final
 
 from pgvigil.errors import StoreError
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord
 
 EVENTS_KEPT: Final = 100_000
@@ -27,4 +28,12 @@ def record_changed(record: ClusterRecord, stored: int) -> StoreError:
         f"the record of {record.cluster} was changed by somebody else",
         detail=f"it was read at revision {record.revision} and is now at {stored}",
         hint="nothing was stored; it is read again before anything is done",
+    )
+
+
+def version_taken(version: ParameterVersion) -> StoreError:
+    """Somebody else stored a version of that number meanwhile; nothing was stored."""
+    return StoreError(
+        f"version {version.number} of the parameters of {version.cluster} exists already",
+        hint="see: pgvigil config history; then give the command again",
     )

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import LAST_TICK, Draft, Kept, around, packed
 from pgvigil.model.units import ClusterName
-from pgvigil.store.limits import EVENTS_KEPT, record_changed
+from pgvigil.store.limits import EVENTS_KEPT, record_changed, version_taken
 
 DRAFTS_KEPT: Final = 16
 
@@ -20,6 +21,7 @@ class MemoryStore:
         self._records: dict[ClusterName, ClusterRecord] = {}
         self._events: list[Event] = []
         self._number = 0
+        self._versions: list[ParameterVersion] = []
         self._events_kept = events_kept
         self._drafts: list[Draft] = []
 
@@ -71,3 +73,14 @@ class MemoryStore:
         fitting = [d for d in self._drafts if d.spec.name == cluster and d.began <= at <= d.ended + LAST_TICK]
         best = max(fitting, key=lambda d: around(d.began, d.ended, at), default=None)
         return packed(best) if best else None
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        """Keep a version. Raises StoreError if its number is taken."""
+        if any(v.cluster == version.cluster and v.number == version.number for v in self._versions):
+            raise version_taken(version)
+        self._versions.append(version)
+
+    async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
+        """The newest `limit` versions, oldest first."""
+        fitting = sorted((v for v in self._versions if v.cluster == cluster), key=lambda v: v.number)
+        return tuple(fitting[-limit:]) if limit > 0 else ()

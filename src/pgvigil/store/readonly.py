@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
@@ -45,3 +46,10 @@ class ReadOnlyStore:
     async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
         """The other store's recording."""
         return await self._store.recording(cluster, at)
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        """Nothing is kept."""
+
+    async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
+        """The other store's versions."""
+        return await self._store.versions(cluster, limit=limit)

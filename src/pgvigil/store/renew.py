@@ -5,16 +5,17 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from pgvigil.store import shelf
+from pgvigil.store import shelf, versions
 
 ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     2: {"sync": None, "sync_next": None},
     3: {"restarts": [], "rescue_from": []},
     4: {"maintenance": []},
     5: {},
+    6: {},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
-TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE}
+TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE, 6: versions.TABLE}
 """Schema version → the tables that came with it."""
 
 

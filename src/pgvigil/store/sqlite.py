@@ -18,17 +18,18 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from pgvigil.errors import StoreError
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept, packed
 from pgvigil.model.units import ClusterName
-from pgvigil.store import shelf
+from pgvigil.store import shelf, versions
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.limits import EVENTS_KEPT, WAITING_AT_MOST, record_changed
 from pgvigil.store.lock import make_state_dir
-from pgvigil.store.renew import renew
+from pgvigil.store.renew import TABLES, renew
 
 FILE_NAME: Final = "pgvigil.db"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 BUSY_TIMEOUT_S: Final = 2.0
 """How long to wait for another program (a backup, `sqlite3`) that has the file locked."""
 
@@ -36,7 +37,8 @@ _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE record (cluster TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, body TEXT NOT NULL);
-CREATE INDEX event_by_cluster ON event (cluster, number);{shelf.TABLE}PRAGMA user_version = {SCHEMA_VERSION};
+CREATE INDEX event_by_cluster ON event (cluster, number);{"".join(TABLES.values())}
+PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 
@@ -145,6 +147,19 @@ class SqliteStore:
     async def recording(self, cluster: ClusterName, at: datetime) -> bytes | None:
         """The recording of that moment, as a file."""
         return await self._do(lambda: shelf.of_moment(self._db, cluster, at))
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        """Make a version of a cluster's parameters durable. Raises StoreError if its number is taken."""
+
+        def work() -> None:
+            with self._transaction() as db:
+                versions.add(db, version)
+
+        await self._do(work)
+
+    async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
+        """The newest `limit` versions, oldest first."""
+        return await self._do(lambda: versions.newest(self._db, cluster, max(limit, 0)))
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Do `work` in the store's thread, after all that was asked before."""

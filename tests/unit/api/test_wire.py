@@ -38,7 +38,10 @@ from pgvigil.model.command import (
     RestartServers,
     Resume,
     Role,
+    RollBackParameters,
+    SetParameters,
     ShowParameters,
+    ShowVersions,
     Switchover,
 )
 from pgvigil.model.spec import CheckpointPace
@@ -64,6 +67,9 @@ EVERY_COMMAND: list[Command] = [
     RestartPrimary(),
     ListRecordings(),
     FetchRecording(7),
+    SetParameters({"jit": "off", "work_mem": None}, "alice@host", "less", restart=True),
+    RollBackParameters("alice@host", 3, in_place=True),
+    ShowVersions(5),
 ]
 
 

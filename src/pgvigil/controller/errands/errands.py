@@ -4,11 +4,12 @@ import asyncio
 from typing import assert_never
 
 from pgvigil.controller import orders
+from pgvigil.controller.errands.change import roll_back, set_parameters
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.recordings import fetch_recording, list_recordings
 from pgvigil.controller.errands.reload import reload_servers
 from pgvigil.controller.errands.restart import restart_servers
-from pgvigil.controller.errands.show import show_parameters
+from pgvigil.controller.errands.show import show_parameters, show_versions
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.errors import PgvigilError, Unsafe
@@ -18,11 +19,14 @@ from pgvigil.model.command import (
     ListRecordings,
     ReloadServers,
     RestartServers,
+    RollBackParameters,
+    SetParameters,
     ShowParameters,
+    ShowVersions,
 )
 from pgvigil.model.command import Refused as RefusedCommand
 
-LOOKS = (ShowParameters, ListRecordings, FetchRecording)
+LOOKS = (ShowParameters, ShowVersions, ListRecordings, FetchRecording)
 """Errands that change nothing."""
 
 
@@ -72,6 +76,12 @@ class Errands:
         match errand:
             case ShowParameters():
                 await show_parameters(self._ground, order, errand)
+            case ShowVersions():
+                await show_versions(self._ground, order, errand)
+            case SetParameters():
+                await set_parameters(self._ground, order, errand)
+            case RollBackParameters():
+                await roll_back(self._ground, order, errand)
             case RestartServers():
                 await restart_servers(self._ground, order, errand)
             case ListRecordings():

@@ -1,13 +1,20 @@
 """`config reload`: have servers read their configuration files again."""
 
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
 from pgvigil.act.settings import set_running
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
-from pgvigil.errors import PgvigilError, UsageError
+from pgvigil.errors import PgvigilError, StepFailed, UsageError
 from pgvigil.model.command import ReloadServers
 from pgvigil.model.record import Level
 from pgvigil.model.units import NodeName
+
+LOOK_EVERY_S: Final = 0.01
+RELOADED_LOOKS: Final = 500
 
 
 async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) -> None:
@@ -20,7 +27,7 @@ async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) ->
     failed: dict[NodeName, str] = {}
     for name in names:
         try:
-            await set_running(ground.bench, name, {})
+            await reload_server(ground, name, {})
         except PgvigilError as error:
             failed[name] = str(error)
     nodes, _ = await ground.parameters()
@@ -41,6 +48,22 @@ async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) ->
         return
     hint = "pgvigil restart --pending" if any(nodes[n].pending for n in names if n in nodes) else ""
     order.finish(Result.DONE, f"reloaded: {', '.join(done)}", detail=detail, hint=hint, plan=plan)
+
+
+async def reload_server(ground: Ground, name: NodeName, settings: Mapping[str, str | None]) -> None:
+    """Write these, if any, and return when the server has read its files. Raises StepFailed.
+
+    A session reads them after the postmaster, so whoever connects from then on sees them too.
+    """
+    loaded = "select pg_conf_load_time() as at"
+    (before,) = await ground.bench.sql(name, loaded)
+    await set_running(ground.bench, name, settings)
+    for _ in range(RELOADED_LOOKS):
+        (now,) = await ground.bench.sql(name, loaded)
+        if now["at"] != before["at"]:
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
+    raise StepFailed(f"{name} does not read its configuration files", hint="see its server log")
 
 
 def chosen(ground: Ground, names: tuple[NodeName, ...]) -> tuple[NodeName, ...]:

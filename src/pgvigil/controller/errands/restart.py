@@ -11,8 +11,10 @@ from typing import Final
 from pgvigil.act.engine import carry_out
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.reload import chosen
+from pgvigil.controller.errands.writing import wanted_of_limits, write_due
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.controller.orders import Order
+from pgvigil.decide.parameter_change import waits
 from pgvigil.decide.parameters import Sequence, Turn, Wanted, restarts
 from pgvigil.errors import PgvigilError, StepFailed, TimedOut, Unsafe, WorldChanged
 from pgvigil.model.command import Directive, RestartPrimary, RestartServers, Role, Switchover
@@ -34,16 +36,21 @@ async def restart_servers(ground: Ground, order: Order, errand: RestartServers) 
     """Refused, planned, or done with all turns. Raises PgvigilError when a turn fails; the rest is left."""
     record = ground.settled()
     nodes, silent = await ground.parameters()
-    targets = _targets(ground, errand, nodes, silent)
+    wanted = await wanted_of_limits(ground) if errand.pending else {}
+    targets = _targets(ground, errand, nodes, silent, wanted)
     if not targets:
         order.finish(Result.DONE, "nothing to do: no such node waits for a restart")
         return
-    plan = restarts(targets, nodes, record.primary, wanted={}, in_place=errand.in_place)
+    plan = restarts(targets, nodes, record.primary, wanted=wanted, in_place=errand.in_place)
     words = planned(plan)
     if order.dry_run:
         order.finish(Result.PLANNED, f"restart {', '.join(sorted(targets))}", plan=words)
         return
-    done = await in_turn(ground, order, targets, wanted={}, in_place=errand.in_place)
+
+    async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
+        await write_due(ground, order, now, wanted)
+
+    done = await in_turn(ground, order, targets, wanted=wanted, in_place=errand.in_place, settle=settle)
     order.finish(Result.DONE, f"restarted: {', '.join(done)}", plan=words)
 
 
@@ -193,6 +200,7 @@ def _targets(
     errand: RestartServers,
     nodes: Mapping[NodeName, NodeParameters],
     silent: Mapping[NodeName, str],
+    wanted: Wanted,
 ) -> frozenset[NodeName]:
     """Who is meant. Raises UsageError, or Unsafe if one of them does not answer."""
     named = chosen(ground, errand.nodes)
@@ -200,11 +208,12 @@ def _targets(
         if name in silent and not errand.pending and errand.role is None:
             hint = "name the others; or bring it back: pgvigil status"
             raise Unsafe(f"{name} does not answer, so it is not restarted", detail=silent[name], hint=hint)
+    waiting = waits(nodes, wanted)
     return frozenset(
         name
         for name in named
         if name in nodes
-        and (not errand.pending or nodes[name].pending)
+        and (not errand.pending or name in waiting)
         and (errand.role is None or nodes[name].primary is (errand.role is Role.PRIMARY))
     )
 

@@ -1,0 +1,252 @@
+"""`config set` and `config rollback`: one parameter or several on every node, as a version that is kept.
+
+Everything is checked before anything is kept, a version is kept before anything counts, and what is written
+is written in an order in which no standby can be left with less than its primary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pgvigil.act.bench import DENIED
+from pgvigil.act.settings import alter_system
+from pgvigil.controller.errands.ground import Ground
+from pgvigil.controller.errands.restart import in_turn, planned
+from pgvigil.controller.errands.show import known_or_error
+from pgvigil.controller.errands.writing import write_due
+from pgvigil.controller.operations import Result
+from pgvigil.controller.orders import Order
+from pgvigil.decide.parameter_change import before, due, refusal, rolled_back, waits, written
+from pgvigil.decide.parameters import Wanted, restarts
+from pgvigil.errors import PgvigilError, StepFailed, UsageError
+from pgvigil.model.command import RollBackParameters, SetParameters
+from pgvigil.model.parameter import NodeParameters, ParameterChange, ParameterVersion
+from pgvigil.model.record import Level
+from pgvigil.model.units import NodeName
+from pgvigil.ports.contract import QueryFailed
+from pgvigil.ports.host import program, quoted
+from pgvigil.sight.probe import without_secrets
+
+VERSIONS_READ: Final = 100_000
+TRIAL_WITHIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change as it was asked for, and what follows from it."""
+
+    changes: Mapping[str, str | None]
+    who: str
+    comment: str
+    restart: bool
+    in_place: bool
+
+
+async def set_parameters(ground: Ground, order: Order, errand: SetParameters) -> None:
+    """Refused, planned, or done. Raises PgvigilError; what was reached then `config show` tells."""
+    intent = Intent(errand.changes, errand.who, errand.comment, errand.restart, errand.in_place)
+    await _change(ground, order, intent)
+
+
+async def roll_back(ground: Ground, order: Order, errand: RollBackParameters) -> None:
+    """The same, to what an earlier version wanted."""
+    versions = await ground.store.versions(ground.bench.spec.name, limit=VERSIONS_READ)
+    last = versions[-1].number if versions else 0
+    to = last - 1 if errand.version is None else errand.version
+    if not versions or not 0 <= to < last:
+        detail = f"versions: 0 (before the first) to {last}" if versions else "nothing was ever set"
+        raise UsageError(
+            "there is no such version to go back to", detail=detail, hint="pgvigil config history"
+        )
+    changes = rolled_back(versions, to)
+    comment = f"back to version {to}"
+    await _change(ground, order, Intent(changes, errand.who, comment, errand.restart, errand.in_place))
+
+
+async def _change(ground: Ground, order: Order, intent: Intent) -> None:
+    record = ground.settled()
+    nodes = await ground.all_parameters()
+    wanted = _checked(ground, intent.changes, nodes)
+    changed = {
+        name: value
+        for name, value in wanted.items()
+        if not all(written(node, name, value) for node in nodes.values())
+    }
+    if not changed and not (intent.restart and waits(nodes, wanted)):
+        order.finish(Result.DONE, "nothing to do: every node has it already")
+        return
+    await _tried_on_hosts(ground, changed, nodes)
+    plan = list(_difference(changed, nodes))
+    targets = waits(nodes, wanted) | _need_restart(changed, nodes)
+    if intent.restart and targets:
+        plan += planned(restarts(targets, nodes, record.primary, wanted=wanted, in_place=intent.in_place))
+    if order.dry_run:
+        order.finish(Result.PLANNED, f"change parameters of {ground.bench.spec.name}", plan=tuple(plan))
+        return
+    tried = await _tried_on_one(ground, changed, nodes)
+    try:
+        version = await _kept(ground, intent, changed, nodes)
+    except PgvigilError:
+        await _undo(ground, tried, nodes)
+        raise
+
+    async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
+        await write_due(ground, order, now, wanted)
+
+    await settle(nodes)
+    if intent.restart and targets:
+        await in_turn(ground, order, targets, wanted=wanted, in_place=intent.in_place, settle=settle)
+        await settle(await ground.all_parameters())
+    await _told(ground, order, version, wanted, tuple(plan))
+
+
+def _checked(
+    ground: Ground, changes: Mapping[str, str | None], nodes: dict[NodeName, NodeParameters]
+) -> Wanted:
+    """The changes under the parameters' own names. Raises UsageError or Unsafe with the reason."""
+    if not changes:
+        raise UsageError("nothing was asked for", hint="name a parameter: pgvigil config set work_mem=8MB")
+    checked: dict[str, str | None] = {}
+    for name, value in changes.items():
+        if why := refusal(ground.bench.spec.protection, name.lower(), value, nodes):
+            raise why
+        own = known_or_error(name, nodes)
+        if why := refusal(ground.bench.spec.protection, own, value, nodes):
+            raise why
+        checked[own] = value
+    return checked
+
+
+async def _tried_on_hosts(ground: Ground, changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> None:
+    """Ask the server's own program whether it takes these values; nothing is changed. Raises UsageError."""
+    for name in nodes:
+        try:
+            place = ground.bench.place(name)
+        except StepFailed:
+            continue
+        postgres, data = program(place.bin_dir, "postgres"), quoted(place.data_dir)
+        config = f" -c config_file={quoted(place.config_file)}" if place.config_outside else ""
+        for parameter, value in changes.items():
+            if value is None:
+                continue
+            tried = (
+                f"LC_ALL=C {postgres} -D {data}{config} -C {parameter} -c {quoted(f'{parameter}={value}')}"
+            )
+            output = await place.run(tried, within_s=TRIAL_WITHIN_S)
+            if "invalid value" in output.complaint or "is outside the valid range" in output.complaint:
+                raise _refused(parameter, value, output.complaint)
+        return
+
+
+async def _tried_on_one(
+    ground: Ground, changes: Wanted, nodes: Mapping[NodeName, NodeParameters]
+) -> tuple[tuple[NodeName, str], ...]:
+    """ALTER SYSTEM on one node each, without a reload; undone if any is refused. Raises UsageError."""
+    tried: list[tuple[NodeName, str]] = []
+    first = due(nodes, changes)
+    for name, value in changes.items():
+        node = next((n for n in reversed(list(nodes)) if name in first.get(n, {})), None)
+        if node is None:
+            continue
+        try:
+            await alter_system(ground.bench, node, {name: value})
+        except QueryFailed as refused:
+            if refused.sqlstate == DENIED:
+                continue  # written through the host, which was asked already
+            await _undo(ground, tuple(tried), nodes)
+            detail = f"SQLSTATE {refused.sqlstate} on {node}: {refused}"
+            raise _refused(name, value, detail) from refused
+        tried.append((node, name))
+    return tuple(tried)
+
+
+async def _undo(
+    ground: Ground, tried: tuple[tuple[NodeName, str], ...], nodes: Mapping[NodeName, NodeParameters]
+) -> None:
+    for node, name in reversed(tried):
+        await alter_system(ground.bench, node, {name: nodes[node].written.get(name)})
+
+
+def _refused(name: str, value: str | None, detail: str) -> UsageError:
+    what = f"PostgreSQL does not take {name} = {value}"
+    return UsageError(what, detail=detail, hint="nothing was changed on any node")
+
+
+def _need_restart(changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> frozenset[NodeName]:
+    """Where one of these counts only after a restart."""
+    return frozenset(
+        n
+        for n, node in nodes.items()
+        for name, value in changes.items()
+        if name in node.parameters
+        and node.parameters[name].context == "postmaster"
+        and value not in (node.parameters[name].value, node.parameters[name].shown)
+    )
+
+
+def _difference(changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> tuple[str, ...]:
+    """A line for each parameter: what it is, where, and what it becomes."""
+    lines = []
+    for name, value in changes.items():
+        shown: dict[str, list[str]] = {}
+        for n, node in nodes.items():
+            if name in node.parameters:
+                shown.setdefault(node.parameters[name].shown, []).append(n)
+        now = ", ".join(
+            f"'{text}'" + (f" ({', '.join(who)})" if len(shown) > 1 else "") for text, who in shown.items()
+        )
+        to = "reset (the files decide)" if value is None else f"'{value}'"
+        restart = any(
+            node.parameters[name].context == "postmaster"
+            for node in nodes.values()
+            if name in node.parameters
+        )
+        lines.append(f"{name}: {now} → {to}{'; counts after a restart' if restart else ''}")
+    return tuple(lines)
+
+
+async def _kept(
+    ground: Ground, intent: Intent, changed: Wanted, nodes: Mapping[NodeName, NodeParameters]
+) -> ParameterVersion:
+    """Make the version durable. Raises StoreError."""
+    spec, clock = ground.bench.spec, ground.bench.clock
+    last = await ground.store.versions(spec.name, limit=1)
+    number = last[-1].number + 1 if last else 1
+    version = ParameterVersion(
+        cluster=spec.name,
+        number=number,
+        at=clock.wall(),
+        who=intent.who,
+        comment=intent.comment,
+        settings={**(dict(last[-1].settings) if last else {}), **changed},
+        changes=tuple(ParameterChange(name, before(nodes, name), changed[name]) for name in changed),
+    )
+    if not changed and last:
+        return last[-1]
+    await ground.store.add_version(version)
+    return version
+
+
+async def _told(
+    ground: Ground, order: Order, version: ParameterVersion, wanted: Wanted, plan: tuple[str, ...]
+) -> None:
+    nodes, _ = await ground.parameters()
+    later = {
+        n: names
+        for n, node in nodes.items()
+        if (names := [name for name, value in wanted.items() if not written(node, name, value)])
+    }
+    waiting = sorted(waits(nodes, wanted))
+    changes = ", ".join(
+        f"{change.name} = {change.after if change.after is not None else 'reset'}"
+        for change in version.changes
+    )
+    text = f"version {version.number}: {changes or 'as before'}"
+    if record := ground.loop.record:
+        told = without_secrets(f"{text}, by {version.who}")
+        ground.journal.tell("parameters_set", told, Level.INFO, record.generation)
+    parts = [f"written on {n} only when it is safe there: {', '.join(names)}" for n, names in later.items()]
+    if waiting:
+        parts.append(f"a restart is pending on {', '.join(waiting)}")
+    hint = f"pgvigil restart {ground.bench.spec.name} --pending" if waiting or later else ""
+    order.finish(Result.DONE, text, detail="; ".join(parts), hint=hint, plan=plan)
