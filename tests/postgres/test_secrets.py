@@ -1,8 +1,11 @@
 """Nothing secret shows: not in `ps`, logs, events, the store or any answer, while nodes change roles."""
 
+import contextlib
+import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -136,6 +139,7 @@ def test_planted_secrets_show_nowhere(
     texts = {
         "answers": "\n".join(answers),
         "the log": service.log,
+        "recordings": "\n".join(recordings := recordings_in(service.state / "pgvigil.db")),
         **{f"the log of {s.name}": s.log.read_text(errors="replace") for s in trio_of_servers},
         **{str(path): path.read_text(errors="replace") for path in files_of_state(service.state)},
     }
@@ -144,6 +148,7 @@ def test_planted_secrets_show_nowhere(
     ]
     assert found == []
     assert "hook_failed" in service.log
+    assert any("primary_conninfo" in text or "conninfo" in text for text in recordings)
     assert len([path for path in texts if "pgvigil.db" in path]) >= 1
 
 
@@ -173,6 +178,15 @@ def answered(service: Service, calls: Iterable[tuple[str, ...]]) -> list[str]:
 
 def files_of_state(folder: Path) -> Iterator[Path]:
     yield from (path for path in folder.rglob("*") if path.is_file())
+
+
+def recordings_in(store: Path) -> list[str]:
+    """All that is kept compressed, unpacked."""
+    with contextlib.closing(sqlite3.connect(store)) as kept:
+        names = [name for (name,) in kept.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for name in names for row in kept.execute(f'SELECT * FROM "{name}"')]  # its own
+    packed = [value for row in rows for value in row if isinstance(value, bytes)]
+    return [gzip.decompress(value).decode() for value in packed if value.startswith(b"\x1f\x8b")]
 
 
 SOURCES = ("passfile", "service", "password_command", "environment", "credential")
