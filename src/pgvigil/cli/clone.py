@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, node_of, seconds_option, size_option
+from pgvigil.cli.desk import (
+    ConfigOption,
+    Desk,
+    JsonOption,
+    begin,
+    complete_names,
+    node_of,
+    seconds_option,
+    size_option,
+)
 from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
 from pgvigil.cli.report import EXIT_CODES
 from pgvigil.errors import UsageError
@@ -16,7 +25,11 @@ PANEL = "Operate"
 
 NodeArguments = Annotated[
     list[str],
-    typer.Argument(metavar="[CLUSTER] NODE", help="The cluster may be left out when only one is configured."),
+    typer.Argument(
+        metavar="[CLUSTER] NODE",
+        help="The cluster may be left out when only one is configured.",
+        autocompletion=complete_names,
+    ),
 ]
 FromOption = Annotated[
     str | None,

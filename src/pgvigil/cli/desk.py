@@ -17,6 +17,21 @@ from pgvigil.model.spec import ClusterSpec, NodeSpec
 
 T = TypeVar("T")
 
+
+def complete_clusters(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What the shell offers for a cluster."""
+    from pgvigil.cli.names import cluster_names
+
+    return cluster_names(ctx, incomplete)
+
+
+def complete_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What the shell offers where a cluster and nodes may stand."""
+    from pgvigil.cli.names import names
+
+    return names(ctx, incomplete)
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -32,7 +47,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 ClusterArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="CLUSTER", help="May be left out when only one is configured.", show_default=False
+        metavar="CLUSTER",
+        help="May be left out when only one is configured.",
+        show_default=False,
+        autocompletion=complete_clusters,
     ),
 ]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import Desk, node_of, seconds_option
+from pgvigil.cli.desk import Desk, complete_names, node_of, seconds_option
 from pgvigil.cli.orders import Order, carry_out
 from pgvigil.cli.report import EXIT_CODES
 from pgvigil.controller.operations import Outcome, Result
@@ -26,6 +26,7 @@ NodesArguments = Annotated[
     typer.Argument(
         metavar="[CLUSTER] [NODE]",
         help="The cluster may be left out when only one is configured; without a node it is all of them.",
+        autocompletion=complete_names,
         show_default=False,
     ),
 ]

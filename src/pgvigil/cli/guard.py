@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, node_of, run_async
+from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, complete_names, node_of, run_async
 from pgvigil.cli.orders import DryRunOption, YesOption
 from pgvigil.cli.theme import BAD, DIM, GOOD, STRONG
 from pgvigil.errors import Unsafe
@@ -39,6 +39,7 @@ def guard(
         typer.Argument(
             metavar="[CLUSTER] [NODE]",
             help="The cluster may be left out when only one is configured; without a node it is all of them.",
+            autocompletion=complete_names,
             show_default=False,
         ),
     ] = None,

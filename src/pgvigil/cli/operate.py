@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, node_of, seconds_option
+from pgvigil.cli.desk import (
+    ClusterArgument,
+    ConfigOption,
+    Desk,
+    JsonOption,
+    begin,
+    complete_names,
+    node_of,
+    seconds_option,
+)
 from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, carry_out
 from pgvigil.cli.report import EXIT_CODES
 from pgvigil.cli.restart import restart
@@ -30,7 +39,11 @@ PANEL = "Operate"
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it although it is not safe or needed.")]
 NodeArguments = Annotated[
     list[str],
-    typer.Argument(metavar="[CLUSTER] NODE", help="The cluster may be left out when only one is configured."),
+    typer.Argument(
+        metavar="[CLUSTER] NODE",
+        help="The cluster may be left out when only one is configured.",
+        autocompletion=complete_names,
+    ),
 ]
 
 

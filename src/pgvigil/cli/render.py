@@ -99,6 +99,7 @@ def render(
 def _grants(wish: _Wish) -> str:
     """The roles are named as in the configuration, if there is one; else pgvigil and replicator."""
     from pgvigil.config.grants import grants
+    from pgvigil.config.hba import REWIND_DATABASE
 
     spec = wish.spec if wish.cluster or _is_configured(wish.desk) else None
     login = dict(spec.nodes[0].conninfo) if spec else {}
@@ -107,7 +108,7 @@ def _grants(wish: _Wish) -> str:
         wish.major * 10_000,
         login.get("user", "pgvigil"),
         streamer.get("user", "replicator"),
-        (login.get("dbname", "postgres"),),
+        tuple(dict.fromkeys((REWIND_DATABASE, login.get("dbname", REWIND_DATABASE)))),
     )
 
 

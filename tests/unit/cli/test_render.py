@@ -75,3 +75,34 @@ def test_a_wrong_call_is_told(run: Run, words: tuple[str, ...], told: str) -> No
     done = run(*words)
     assert done.exit_code == 2
     assert told in done.stderr
+
+
+def test_rights_to_rewind_are_given_where_pg_rewind_logs_in(run: Run) -> None:
+    script = run("grants", file=FILE.replace("user: watcher", "user: watcher, dbname: ops")).stdout
+    first, _, second = script.partition('\\connect "ops"')
+    assert '\\connect "postgres"' in first
+    assert "pg_read_binary_file" in first
+    assert "pg_promote" in first
+    assert "pg_promote" in second
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("pgvigil status ", ["orders", "sales"]),
+        ("pgvigil status s", ["sales"]),
+        ("pgvigil rejoin ", ["orders", "sales", "pg1", "pg2"]),
+        ("pgvigil rejoin orders pg", ["pg1", "pg2"]),
+        ("pgvigil clone pg2", ["pg2"]),
+        ("pgvigil status --config nowhere.yaml ", []),
+    ],
+)
+def test_names_are_completed(
+    typed: str, offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pgvigil.yaml").write_text("clusters: {orders: {nodes: {pg1: a}}, sales: {nodes: {pg2: b}}}")
+    words = typed.split()
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - (not typed.endswith(" ")))}
+    done = CliRunner(env={"_PGVIGIL_COMPLETE": "complete_bash", **asked}).invoke(app, prog_name="pgvigil")
+    assert done.stdout.split() == offered, done.output
