@@ -17,7 +17,9 @@ from pgvigil import errors
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, UsageError
 from pgvigil.model.command import (
+    CancelScheduled,
     Command,
+    Drill,
     Failover,
     FetchRecording,
     FollowUpstream,
@@ -32,6 +34,8 @@ from pgvigil.model.command import (
     Resume,
     Role,
     RollBackParameters,
+    Schedulable,
+    Schedule,
     SetParameters,
     ShowParameters,
     ShowVersions,
@@ -112,6 +116,9 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "restart_primary": RestartPrimary,
     "list_recordings": ListRecordings,
     "fetch_recording": FetchRecording,
+    "drill": Drill,
+    "schedule": Schedule,
+    "cancel_scheduled": CancelScheduled,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"
@@ -206,6 +213,13 @@ def _command(value: object) -> Command:
     return _filled(COMMANDS[kind], given, "command.")
 
 
+def _schedulable(value: object) -> Schedulable:
+    command = _command(value)
+    if not isinstance(command, Schedulable):
+        raise ValueError("this cannot be asked for a later time")
+    return command
+
+
 PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     NodeName: _text,
     ClusterName: _text,
@@ -219,6 +233,8 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     Copying: _copying,
     RebuildMethod: _method,
     datetime | None: _or_none(_instant),
+    datetime: _instant,
+    Schedulable: _schedulable,
     Role | None: _or_none(_role),
     str: _line,
     int | None: _or_none(_count),
@@ -285,6 +301,8 @@ def encode_command(command: Command) -> Json:
     """A command as a tagged object."""
     kind = next(name for name, type_ in COMMANDS.items() if isinstance(command, type_))
     body: Json = {"kind": kind, **asdict(command)}
+    if isinstance(command, Schedule):
+        body["command"] = encode_command(command.command)
     return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in body.items()}
 
 

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from pgvigil.cli import (
     clone,
+    drill,
     guard,
     look,
     migrate,
@@ -16,6 +17,7 @@ from pgvigil.cli import (
     protect,
     recordings,
     render,
+    schedule,
     settings_file,
     simulate,
 )
@@ -92,6 +94,8 @@ for family in (
     look,
     recordings,
     operate,
+    schedule,
+    drill,
     parameters,
     settings_file,
     simulate,

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import ConfigOption, JsonOption, begin
+from pgvigil.cli.desk import ConfigOption, JsonOption, begin, seconds_option
 from pgvigil.cli.errands import NodesArguments, cluster_and_nodes, finish
-from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
-from pgvigil.model.command import RestartServers, Role
+from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
+from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.schedule import AtOption, at_option, then
+from pgvigil.model.command import RestartServers, Role, Schedule
 
 
 def restart(
@@ -26,6 +28,7 @@ def restart(
             "--in-place", help="Restart the primary where it is, and not by a switchover: writes stand still."
         ),
     ] = False,
+    at: AtOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "1h",
@@ -46,4 +49,7 @@ def restart(
     limits = " that waits for it" if pending else ""
     question = f"Restart PostgreSQL on {which}{limits} of {spec.name}?"
     errand = RestartServers(names, pending, role, in_place)
+    if when := at_option(at):
+        later = Order(spec, Schedule(when, errand), seconds_option(timeout), f"{question[:-1]}{then(when)}?")
+        raise typer.Exit(EXIT_CODES[carry_out(desk, later, yes=yes, dry_run=dry_run).result])
     finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)

@@ -185,6 +185,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
         yield _note(symbols(console).warn, WARN, "quorum", less)
     for finding in cluster["findings"]:
         yield finding_view(console, finding)
+    for each in cluster.get("scheduled", ()):
+        yield _note(symbols(console).note, DIM, local_time(each["at"]), f"{each['what']} (#{each['number']})")
     for warning in cluster["warnings"]:
         yield _note(symbols(console).warn, WARN, "warning", warning)
     yield from _decision(console, cluster)

@@ -1,7 +1,5 @@
 """`switchover`: the topology before, who and when, the change itself, the topology after."""
 
-import time
-from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -18,12 +16,12 @@ from pgvigil.cli.desk import (
 )
 from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, carry_out
 from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.schedule import AtOption, at_option, then
 from pgvigil.cli.tables import Shape
-from pgvigil.cli.theme import local_time, seconds_text
 from pgvigil.cli.topology import topology_view
 from pgvigil.controller.operations import Json, Result
 from pgvigil.errors import UsageError
-from pgvigil.model.command import Switchover
+from pgvigil.model.command import Schedule, Switchover
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import NodeName
 
@@ -37,12 +35,7 @@ def switchover(
         str | None,
         typer.Option("--from", metavar="NODE", help="Refuse unless this is the primary.", show_default=False),
     ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Wait here until then: 02:30, or 2026-03-14 02:30.", show_default=False
-        ),
-    ] = None,
+    at: AtOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "2min",
@@ -53,14 +46,15 @@ def switchover(
 
     Nothing is lost, and the old primary becomes a standby of the new one.
 
-    Without --to on a terminal it shows the standbys and asks.
+    Without --to on a terminal it shows the standbys and asks. With --at the controller does it then, if the
+    cluster is healthy.
 
     Example: `pgvigil switchover orders --to pg2`
     """
     desk = begin(ctx, config, as_json=as_json)
     spec = desk.cluster(cluster)
     within_s = seconds_option(timeout)
-    when = moment(at, datetime.now().astimezone()) if at else None
+    when = at_option(at)
     before = run_async(_look(desk, spec))
     if only_from and before["primary"] != node_of(spec, only_from).name:
         raise UsageError(
@@ -72,13 +66,10 @@ def switchover(
     target = node_of(spec, to).name if to else None
     if target is None and not (yes or dry_run or as_json):
         target = _ask_candidate(desk, spec, before)
-    if when and not dry_run:
-        desk.confirm(f"Switch {spec.name} over at {local_time(when.isoformat())}?", yes=yes)
-        yes = True
-        _wait_until(desk, when)
-    question = f"Switch {spec.name} over to {target or 'the best standby'}?"
-    outcome = carry_out(desk, Order(spec, Switchover(target), within_s, question), yes=yes, dry_run=dry_run)
-    if outcome.result is Result.DONE and not as_json:
+    question = f"Switch {spec.name} over to {target or 'the best standby'}{then(when)}?"
+    command = Schedule(when, Switchover(target)) if when else Switchover(target)
+    outcome = carry_out(desk, Order(spec, command, within_s, question), yes=yes, dry_run=dry_run)
+    if outcome.result is Result.DONE and not as_json and not when:
         desk.tell("")
         desk.tell(topology_view(desk.err, run_async(_look(desk, spec))))
     raise typer.Exit(EXIT_CODES[outcome.result])
@@ -106,31 +97,3 @@ def _ask_candidate(desk: Desk, spec: ClusterSpec, shape: Shape) -> NodeName | No
         return names[0] if names else None
     answer = typer.prompt(f"Who becomes primary ({', '.join(names)})", default=names[0], err=True)
     return node_of(spec, answer.strip()).name
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """A time of day (the next one) or a date and time, in the zone of `now`. Raises UsageError."""
-    try:
-        if "-" in text:
-            at = datetime.fromisoformat(text)
-            at = at if at.tzinfo else at.replace(tzinfo=now.tzinfo)
-        else:
-            time_of_day = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  # the zone is that of `now`
-            at = datetime.combine(now.date(), time_of_day, tzinfo=now.tzinfo)
-            at = at if at > now else at + timedelta(days=1)
-    except ValueError as wrong:
-        hint = "write it as 02:30 or 2026-03-14 02:30"
-        raise UsageError(f"--at: {text!r} is no time", hint=hint) from wrong
-    if at <= now:
-        raise UsageError(f"--at: {local_time(at.isoformat())} is over")
-    return at
-
-
-def _wait_until(desk: Desk, at: datetime) -> None:
-    """Sleep until then. The waiting is this command's: ending it ends the plan, and changes nothing."""
-    left_s = (at - datetime.now().astimezone()).total_seconds()
-    desk.tell(
-        f"waiting {seconds_text(max(0.0, left_s))}, until {local_time(at.isoformat())}; Ctrl-C calls it off"
-    )
-    while (left_s := (at - datetime.now().astimezone()).total_seconds()) > 0:
-        time.sleep(min(left_s, 30.0))  # in pieces: a suspended machine, or a clock that is set, is noticed

@@ -13,7 +13,7 @@ from enum import StrEnum, auto
 from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
 from pgvigil.act.engine import run_stages
-from pgvigil.controller import orders
+from pgvigil.controller import due, orders
 from pgvigil.controller.errands import Errands, Ground
 from pgvigil.controller.journal import Journal, Log
 from pgvigil.controller.objection import Objections
@@ -28,7 +28,7 @@ from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import StoreError
 from pgvigil.judge.engine import diagnose, diagnose_unknown
-from pgvigil.model.command import Errand, Refused
+from pgvigil.model.command import Errand, Refused, Schedule
 from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
@@ -167,6 +167,8 @@ class ClusterController:
         if self._mode is Mode.ORDERS and idle:
             return Plan(Rest())
         plan = decide.decide(situation)
+        if self._mode is not Mode.GUARD and due.is_scheduled(plan.decision, situation.record):
+            return replace(plan, decision=Rest())  # a running controller's work
         self.recorder.note(situation, plan)
         if isinstance(plan.decision, Rest) and situation.record != self.record:
             act = Act("learnt", "where the nodes keep their data and programs", situation.record)
@@ -206,6 +208,7 @@ class ClusterController:
         self._answer_taken()
         if saved is not None:
             self._unwritten.saved()
+            due.begin(act, self.record, saved, self._errands, self.journal)
             if saved.generation != self.record.generation or saved.phase is not Phase.STABLE:
                 await self._repairs.stop()
             self.record = saved
@@ -332,6 +335,9 @@ class ClusterController:
             if order.before is not None or order.outcome.done():
                 continue
             assert not isinstance(order.command, Errand), "errands go beside the loop"
+            if self._mode is Mode.ORDERS and isinstance(order.command, Schedule):
+                orders.refuse(order, due.NOBODY)
+                continue
             answer = decide.order(situation, order.command)
             if not order.dry_run:
                 self.recorder.note(situation, answer, order.command)

@@ -63,6 +63,7 @@ LEVELS: Final = {
     "sync_lowered": Level.WARNING,
     "sync_drifted": Level.WARNING,
     "maintenance": Level.WARNING,
+    "schedule_missed": Level.WARNING,
 }
 """Rules that people should hear of although they change no primary."""
 QUIET: Final = frozenset({"timeline", "learnt"})
@@ -202,9 +203,18 @@ class Journal:
                 self._later(self._event(kind, text, level, generation, finding.evidence, finding.node))
         self._found = found
 
-    def tell(self, kind: str, text: str, level: Level, generation: Generation, *, hint: str = "") -> None:
+    def tell(
+        self,
+        kind: str,
+        text: str,
+        level: Level,
+        generation: Generation,
+        *,
+        hint: str = "",
+        data: Mapping[str, str | int | float | None] | None = None,
+    ) -> None:
         """Tell something that is neither decision nor outcome."""
-        self._later(replace(self._event(kind, text, level, generation, ()), hint=hint))
+        self._later(replace(self._event(kind, text, level, generation, (), data=data), hint=hint))
 
     def synchronous(self, record: ClusterRecord) -> None:
         """Tell that a change of who acknowledges is in force, and since when on record."""

@@ -12,11 +12,13 @@ from pgvigil.controller.status_shape import (
     EventStatus,
     FindingStatus,
     Health,
+    ScheduledStatus,
     SyncStatus,
     WitnessStatus,
 )
+from pgvigil.decide.schedule import command_of, words
 from pgvigil.model.diagnosis import Diagnosis, Finding
-from pgvigil.model.record import ClusterRecord, Event, Phase
+from pgvigil.model.record import ClusterRecord, Event, Phase, Scheduled
 from pgvigil.model.sighting import ClusterView
 from pgvigil.model.spec import ClusterSpec, Protection, WitnessSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
@@ -59,9 +61,14 @@ def status_json(
         findings=[_finding(finding, view.at) for finding in diagnosis.findings],
         nodes=[node_status(scene, node) for node in spec.nodes],
         witnesses=[_witness(each, view) for each in spec.witnesses],
+        scheduled=[_scheduled(each) for each in record.scheduled] if record else [],
         at=wall.isoformat(),
     )
     return dict(status)
+
+
+def _scheduled(each: Scheduled) -> ScheduledStatus:
+    return ScheduledStatus(number=each.number, at=each.at.isoformat(), what=words(command_of(each)))
 
 
 def _sync(spec: ClusterSpec, record: ClusterRecord | None) -> SyncStatus | None:

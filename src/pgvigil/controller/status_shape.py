@@ -204,6 +204,14 @@ class SyncStatus(TypedDict):
     """A change is under way; until it is confirmed less is promised, or nothing."""
 
 
+class ScheduledStatus(TypedDict):
+    """One thing to be done at a later time."""
+
+    number: int
+    at: str
+    what: str
+
+
 class ClusterStatus(TypedDict):
     """One cluster."""
 
@@ -235,6 +243,7 @@ class ClusterStatus(TypedDict):
     findings: list[FindingStatus]
     nodes: list[NodeStatus]
     witnesses: list[WitnessStatus]
+    scheduled: list[ScheduledStatus]
     at: str
 
 

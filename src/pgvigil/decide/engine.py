@@ -12,6 +12,7 @@ from pgvigil.decide import (
     promotion,
     repair,
     restart,
+    schedule,
     switchover,
     synchrony,
 )
@@ -19,6 +20,7 @@ from pgvigil.decide.election import elect
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import (
+    CancelScheduled,
     Directive,
     Failover,
     FollowUpstream,
@@ -29,6 +31,7 @@ from pgvigil.model.command import (
     Rejoin,
     RestartPrimary,
     Resume,
+    Schedule,
     Switchover,
 )
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
@@ -119,7 +122,8 @@ def decide(situation: Situation) -> Plan:
         return Plan(_foreign(situation, foreign))
     if record.phase is not Phase.STABLE:
         return Plan(PHASES[record.phase](situation))
-    return Plan(_stable(situation), repair.repairs(situation))
+    decision, repairs = _stable(situation), repair.repairs(situation)
+    return Plan(schedule.turn(situation, decision, repairs) or decision, repairs)
 
 
 def _stable(situation: Situation) -> Decision:
@@ -227,6 +231,10 @@ def order(situation: Situation, command: Directive) -> Act | Step | Refused:
             return _promote_node(situation, node)
         case Maintenance():
             return maintenance.change(situation, command)
+        case Schedule():
+            return schedule.add(situation, command)
+        case CancelScheduled():
+            return schedule.cancel(situation, command)
 
 
 def _failover(situation: Situation, command: Failover) -> Act | Refused:

@@ -40,7 +40,7 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
     record, spec = situation.record, situation.spec
     if refused := _refusal(situation, command):
         return refused
-    candidate = command.to or elect(situation, objection=partial(_not_streaming, situation)).chosen
+    candidate = command.to or elect(situation, objection=partial(not_streaming, situation)).chosen
     assert candidate is not None
     switching = record.moved(
         Phase.SWITCHING,
@@ -165,7 +165,7 @@ def _refusal(situation: Situation, command: Switchover) -> Refused | None:
                 hint="pgvigil check says how to repair it",
             )
         )
-    election = elect(situation, wanted=command.to, objection=partial(_not_streaming, situation))
+    election = elect(situation, wanted=command.to, objection=partial(not_streaming, situation))
     if election.chosen is None:
         who = f"{command.to} cannot take over now" if command.to else "no standby can take over now"
         hint = "see: pgvigil status"
@@ -173,7 +173,7 @@ def _refusal(situation: Situation, command: Switchover) -> Refused | None:
     return None
 
 
-def _not_streaming(situation: Situation, node: NodeView) -> str:
+def not_streaming(situation: Situation, node: NodeView) -> str:
     """Why a candidate is no fit for a planned change; empty if it is."""
     role, primary = node.standby, situation.primary.primary
     if role is None or role.receiver is None or role.receiver.status != "streaming":

@@ -140,6 +140,32 @@ class ShowVersions:
     limit: int = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """`drill`: switch over, and back again, and measure. Without `to` the best standby is chosen."""
+
+    to: NodeName | None = None
+
+
+Schedulable = Switchover | RestartServers | Drill
+"""What may be asked for a later time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Do it then, if the cluster is healthy; more than a minute late it is not done."""
+
+    at: datetime
+    command: Schedulable
+
+
+@dataclass(frozen=True, slots=True)
+class CancelScheduled:
+    """`schedule cancel`: what stands under that number is not done."""
+
+    number: int
+
+
 Directive = (
     Switchover
     | Failover
@@ -150,6 +176,8 @@ Directive = (
     | Resume
     | Maintenance
     | RestartPrimary
+    | Schedule
+    | CancelScheduled
 )
 """Decided about by the loop, with the record in hand."""
 
@@ -175,6 +203,7 @@ Errand = (
     | RestartServers
     | ListRecordings
     | FetchRecording
+    | Drill
 )
 """Goes over several nodes, one after another, beside the loop."""
 

@@ -111,6 +111,16 @@ ALONE: Final = SyncSet(0, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduled:
+    """One thing to be done at its time."""
+
+    number: int
+    at: datetime
+    command: str
+    """A `model.command.Schedulable`, as `model.tagged` writes it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterRecord:
     """The durable truth of a cluster. Saved before the first effect of a phase (DESIGN §1.5)."""
 
@@ -158,6 +168,8 @@ class ClusterRecord:
     """What is being put in its place and is not confirmed: until then both count."""
     maintenance: frozenset[NodeName] = frozenset()
     """Standbys that somebody works on: never promoted, not repaired, their absence is no finding."""
+    scheduled: tuple[Scheduled, ...] = ()
+    """What is to be done at a later time, soonest first."""
 
     def moved(self, to: Phase, **changes: object) -> Self:
         """This record in another phase. Raises ValueError for a move the table does not have."""

@@ -13,6 +13,7 @@ ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     4: {"maintenance": []},
     5: {},
     6: {},
+    7: {"scheduled": []},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
 TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE, 6: versions.TABLE}

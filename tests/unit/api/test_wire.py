@@ -24,7 +24,9 @@ from pgvigil.api.wire import (
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import (
+    CancelScheduled,
     Command,
+    Drill,
     Failover,
     FetchRecording,
     FollowUpstream,
@@ -39,6 +41,7 @@ from pgvigil.model.command import (
     Resume,
     Role,
     RollBackParameters,
+    Schedule,
     SetParameters,
     ShowParameters,
     ShowVersions,
@@ -70,6 +73,10 @@ EVERY_COMMAND: list[Command] = [
     SetParameters({"jit": "off", "work_mem": None}, "alice@host", "less", restart=True),
     RollBackParameters("alice@host", 3, in_place=True),
     ShowVersions(5),
+    Drill(PG2),
+    Schedule(datetime(2026, 3, 14, tzinfo=UTC), Switchover(PG2)),
+    Schedule(datetime(2026, 3, 14, tzinfo=UTC), RestartServers((PG2,), role=Role.STANDBY)),
+    CancelScheduled(7),
 ]
 
 

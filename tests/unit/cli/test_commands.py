@@ -19,12 +19,15 @@ from pgvigil.cli.app import app
 from pgvigil.cli.desk import Desk
 from pgvigil.cli.logs import set_up_logging
 from pgvigil.cli.reach import Config, Discovered, Reach
-from pgvigil.cli.switchover import candidates, moment
+from pgvigil.cli.schedule import moment
+from pgvigil.cli.switchover import candidates
 from pgvigil.controller import operations
 from pgvigil.controller.operations import Outcome
 from pgvigil.errors import ConfigError, Unreachable, Unsafe, UsageError
 from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.command import (
+    CancelScheduled,
+    Drill,
     Failover,
     FollowUpstream,
     Maintenance,
@@ -150,6 +153,9 @@ PG2 = NodeName("pg2")
         ("follow orders pg2 --upstream pg3", FollowUpstream(PG2, NodeName("pg3"))),
         ("promote orders pg2", PromoteNode(PG2)),
         ("maintenance on pg2", Maintenance(PG2, on=True)),
+        ("drill orders --to pg2", Drill(PG2)),
+        ("schedule cancel orders #57", CancelScheduled(57)),
+        ("schedule cancel 57", CancelScheduled(57)),
         ("maintenance off orders pg2", Maintenance(PG2, on=False)),
         ("pause", Pause()),
     ],

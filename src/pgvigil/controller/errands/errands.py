@@ -5,6 +5,7 @@ from typing import assert_never
 
 from pgvigil.controller import orders
 from pgvigil.controller.errands.change import roll_back, set_parameters
+from pgvigil.controller.errands.drill import drill
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.recordings import fetch_recording, list_recordings
 from pgvigil.controller.errands.reload import reload_servers
@@ -14,6 +15,7 @@ from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.errors import PgvigilError, Unsafe
 from pgvigil.model.command import (
+    Drill,
     Errand,
     FetchRecording,
     ListRecordings,
@@ -88,6 +90,8 @@ class Errands:
                 await list_recordings(self._ground, order)
             case FetchRecording():
                 await fetch_recording(self._ground, order, errand)
+            case Drill():
+                await drill(self._ground, order, errand)
             case ReloadServers():
                 await reload_servers(self._ground, order, errand)
             case _:

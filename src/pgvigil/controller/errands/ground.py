@@ -9,9 +9,11 @@ from pgvigil.controller.orders import Order
 from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
 from pgvigil.errors import Unsafe
+from pgvigil.model.diagnosis import Diagnosis
 from pgvigil.model.parameter import NodeParameters
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView
+from pgvigil.model.step import Plan
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Store
 from pgvigil.sight.parameters import read_all
@@ -23,6 +25,8 @@ class Loop(Protocol):
 
     record: ClusterRecord | None
     view: ClusterView
+    diagnosis: Diagnosis
+    plan: Plan
 
     recorder: Recorder
 

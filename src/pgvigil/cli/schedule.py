@@ -1,0 +1,131 @@
+"""What was asked for a later time: `--at` of several commands, and `schedule list|cancel`."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, run_async
+from pgvigil.cli.errands import cluster_and_rest
+from pgvigil.cli.orders import DryRunOption, Order, YesOption, carry_out
+from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.tables import Column, fitting_table
+from pgvigil.cli.theme import DIM, local_time
+from pgvigil.controller.operations import Json
+from pgvigil.errors import UsageError
+from pgvigil.model.command import CancelScheduled
+from pgvigil.model.spec import ClusterSpec
+
+PANEL = "Operate"
+WITHIN_S = 30.0
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="Have the running controller do it then: 02:30, or 2026-03-14 02:30.",
+        show_default=False,
+    ),
+]
+
+
+class Action(StrEnum):
+    """What to do with what is scheduled."""
+
+    LIST = auto()
+    CANCEL = auto()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("schedule", rich_help_panel=PANEL)(schedule)
+
+
+def schedule(
+    ctx: typer.Context,
+    action: Annotated[Action, typer.Argument(help="list, or cancel one.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLUSTER] [NUMBER]",
+            help="The cluster may be left out when only one is configured; NUMBER for cancel.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what is to be done at a later time, or cancel it.
+
+    switchover, restart and drill take --at. The running controller begins it then if the cluster is healthy,
+    tries for a minute, and tells if it could not: nothing is done later than that.
+
+    Example: `pgvigil schedule cancel orders 57`
+    """
+    desk = begin(ctx, config, as_json=as_json)
+    spec, rest = cluster_and_rest(desk, words or [])
+    if action is Action.LIST:
+        if rest:
+            raise UsageError("list takes a cluster at most", detail=" ".join(rest))
+        _list(desk, spec)
+        return
+    if len(rest) != 1 or not rest[0].removeprefix("#").isdecimal():
+        hint = f"the numbers are in: pgvigil schedule list {spec.name}"
+        raise UsageError("a number is expected", detail=" ".join(rest), hint=hint)
+    number = int(rest[0].removeprefix("#"))
+    order = Order(spec, CancelScheduled(number), WITHIN_S, f"Cancel number {number}?")
+    raise typer.Exit(EXIT_CODES[carry_out(desk, order, yes=yes, dry_run=dry_run).result])
+
+
+COLUMNS: Final = (
+    Column("Number", lambda row: f"#{row['number']}", justify="right"),
+    Column("When", lambda row: local_time(row["at"])),
+    Column("What", lambda row: row["what"], folds=True),
+)
+
+
+def _list(desk: Desk, spec: ClusterSpec) -> None:
+    async def look() -> Json:
+        async with desk.reach.look(desk.config, [spec.name]) as ops:
+            return (await ops.status(spec.name))[0]
+
+    scheduled = run_async(look())["scheduled"]
+    if desk.as_json:
+        desk.print_json(scheduled)
+    elif scheduled:
+        desk.print(fitting_table(desk.out, COLUMNS, scheduled))
+    else:
+        desk.print(Text("nothing is scheduled", style=DIM))
+
+
+def at_option(text: str | None) -> datetime | None:
+    """When it is to be done; None: now. Raises UsageError."""
+    return moment(text, datetime.now().astimezone()) if text else None
+
+
+def then(when: datetime | None) -> str:
+    """The time in a question."""
+    return f" at {local_time(when.isoformat())}" if when else ""
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time of day (the next one) or a date and time, in the zone of `now`. Raises UsageError."""
+    try:
+        if "-" in text:
+            at = datetime.fromisoformat(text)
+            at = at if at.tzinfo else at.replace(tzinfo=now.tzinfo)
+        else:
+            time_of_day = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  # the zone is that of `now`
+            at = datetime.combine(now.date(), time_of_day, tzinfo=now.tzinfo)
+            at = at if at > now else at + timedelta(days=1)
+    except ValueError as wrong:
+        hint = "write it as 02:30 or 2026-03-14 02:30"
+        raise UsageError(f"--at: {text!r} is no time", hint=hint) from wrong
+    if at <= now:
+        raise UsageError(f"--at: {local_time(at.isoformat())} is over")
+    return at

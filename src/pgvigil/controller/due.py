@@ -1,0 +1,56 @@
+"""What was scheduled and is done beside the loop: begun when it is struck off the record."""
+
+import asyncio
+from typing import Final
+
+from pgvigil.controller.errands import Errands
+from pgvigil.controller.journal import Journal
+from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.orders import Order
+from pgvigil.decide.schedule import command_of, words
+from pgvigil.errors import Unsafe
+from pgvigil.model.command import Errand, Refused
+from pgvigil.model.record import ClusterRecord, Level
+from pgvigil.model.step import Act, Decision
+
+NOBODY: Final = Refused(
+    Unsafe(
+        "no controller runs that would do it then",
+        detail="this command does its work itself, and ends",
+        hint="start one: pgvigil run",
+    )
+)
+
+
+def is_scheduled(decision: Decision, record: ClusterRecord) -> bool:
+    """Whether a decision is about what was asked for a later time."""
+    changed = decision.record if isinstance(decision, Act) else None
+    return changed is not None and changed.scheduled != record.scheduled
+
+
+def begin(act: Act, before: ClusterRecord, saved: ClusterRecord, errands: Errands, journal: Journal) -> None:
+    """Begin the errand whose time has come: it is durable by now that it is not to be begun again."""
+    if act.rule != "schedule_due":
+        return
+    for one in before.scheduled:
+        command = command_of(one)
+        if one not in saved.scheduled and isinstance(command, Errand):
+            future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            what = words(command)
+
+            def ended(done: asyncio.Future[Outcome], what: str = what) -> None:
+                _told(done, what, journal, saved)
+
+            future.add_done_callback(ended)
+            errands.take(Order(command, False, lambda _: None, future), command)
+
+
+def _told(done: asyncio.Future[Outcome], what: str, journal: Journal, record: ClusterRecord) -> None:
+    """A failure has nobody else who would hear of it."""
+    if done.cancelled():
+        return
+    outcome = done.result()
+    if outcome.result is not Result.DONE:
+        said = f"{outcome.text}: {outcome.detail}" if outcome.detail else outcome.text
+        text = f"{what} (scheduled) did not succeed: {said}"
+        journal.tell("schedule_failed", text, Level.ALERT, record.generation, hint=outcome.hint)

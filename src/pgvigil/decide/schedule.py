@@ -1,0 +1,142 @@
+"""What was asked for a later time: done if the cluster is healthy then, never a minute late. Pure."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from pgvigil.decide import switchover
+from pgvigil.decide.situation import Situation
+from pgvigil.errors import Unsafe, UsageError
+from pgvigil.model.command import (
+    CancelScheduled,
+    Drill,
+    Refused,
+    RestartServers,
+    Schedulable,
+    Schedule,
+    Switchover,
+)
+from pgvigil.model.record import ClusterRecord, Scheduled
+from pgvigil.model.step import Act, Decision, Rest, Step
+from pgvigil.model.tagged import from_plain, to_text
+
+LATE: Final = timedelta(minutes=1)
+"""So long after its time it may still be begun: the cluster may just be busy with something else."""
+ABSENT: Final = timedelta(seconds=5)
+"""Found so much later than that: nobody could decide about it at its time."""
+AT_MOST: Final = 100
+
+
+def add(situation: Situation, command: Schedule) -> Act | Refused:
+    """Put it on record. Refused for a time that is over, and for nodes that there are not."""
+    record = situation.record
+    if command.at <= situation.wall:
+        return Refused(UsageError("that time is over", hint="see: date; the controller's clock counts"))
+    if unknown := sorted(_nodes(command.command) - situation.view.nodes.keys()):
+        return Refused(UsageError(f"there is no node {unknown[0]} in {situation.spec.name}"))
+    if len(record.scheduled) >= AT_MOST:
+        hint = f"pgvigil schedule cancel {record.cluster} NUMBER"
+        return Refused(Unsafe(f"{AT_MOST} things are scheduled already", hint=hint))
+    number = 1 + max((each.number for each in record.scheduled), default=record.revision)
+    one = Scheduled(number, command.at, to_text(command.command))
+    scheduled = tuple(sorted((*record.scheduled, one), key=lambda each: (each.at, each.number)))
+    reason = f"number {number}: {words(command.command)}, at {_time(command.at)}"
+    return Act("scheduled", reason, replace(record, scheduled=scheduled))
+
+
+def cancel(situation: Situation, command: CancelScheduled) -> Act | Refused:
+    """Strike one off the record."""
+    one = next((each for each in situation.record.scheduled if each.number == command.number), None)
+    if one is None:
+        hint = f"see: pgvigil schedule list {situation.spec.name}"
+        return Refused(UsageError(f"nothing is scheduled under number {command.number}", hint=hint))
+    reason = f"number {one.number} is cancelled: {words(command_of(one))}, at {_time(one.at)}"
+    return Act("schedule_cancelled", reason, without(situation.record, one))
+
+
+def turn(situation: Situation, decision: Decision, repairs: tuple[Step, ...]) -> Act | None:
+    """What a decision gives way to: one whose time has come, or is over; None: nothing of that.
+
+    An act goes first, whatever it is. An errand (a drill, a restart) is only struck off here: the controller
+    begins what is gone from the record under `schedule_due`.
+    """
+    due = next((each for each in situation.record.scheduled if each.at <= situation.wall), None)
+    if due is None or isinstance(decision, Act):
+        return None
+    why_not = obstacle(situation, decision, repairs)
+    if situation.wall - due.at > LATE:
+        return _missed(situation, due, why_not)
+    return None if why_not else _begin(situation, due)
+
+
+def obstacle(situation: Situation, decision: Decision, repairs: tuple[Step, ...]) -> str:
+    """Why a healthy cluster's work is not begun now; empty: it is healthy."""
+    if situation.record.is_paused(situation.wall):
+        return "it is paused"
+    if not isinstance(decision, Rest):
+        return decision.reason
+    if situation.diagnosis.findings:
+        first = situation.diagnosis.findings[0]
+        return f"{first.problem.value.replace('_', ' ')}" + (f" ({first.node})" if first.node else "")
+    return "a node is being repaired" if repairs else ""
+
+
+def without(record: ClusterRecord, one: Scheduled) -> ClusterRecord:
+    """The record when it is not scheduled any more."""
+    return replace(record, scheduled=tuple(each for each in record.scheduled if each != one))
+
+
+def command_of(one: Scheduled) -> Schedulable:
+    """What is to be done."""
+    command: Schedulable = from_plain(Schedulable, json.loads(one.command))
+    return command
+
+
+def words(command: Schedulable) -> str:
+    """What is to be done, for people."""
+    match command:
+        case Switchover(to=to):
+            return f"switch over to {to or 'the best standby'}"
+        case Drill(to=to):
+            return f"a drill with {to or 'the best standby'}"
+        case RestartServers():
+            which = ", ".join(command.nodes) or "every server"
+            wish = " that waits for it" if command.pending else ""
+            role = f" ({command.role} only)" if command.role else ""
+            return f"restart {which}{wish}{role}" + (", in place" if command.in_place else "")
+
+
+def _begin(situation: Situation, due: Scheduled) -> Act | None:
+    record, command = without(situation.record, due), command_of(due)
+    evidence = (f"scheduled under number {due.number} for {_time(due.at)}",)
+    if not isinstance(command, Switchover):
+        return Act("schedule_due", f"its time has come: {words(command)}", record, (), evidence)
+    act = switchover.begin(replace(situation, record=record), command)
+    return None if isinstance(act, Refused) else replace(act, evidence=(*act.evidence, *evidence))
+
+
+def _missed(situation: Situation, due: Scheduled, why_not: str) -> Act:
+    command = command_of(due)
+    late = situation.wall - due.at
+    if late > LATE + ABSENT:
+        why = "no controller could decide about it then"
+    elif not why_not and isinstance(command, Switchover):
+        refused = switchover.begin(situation, command)
+        why = str(refused.error) if isinstance(refused, Refused) else "its time is over"
+    else:
+        why = why_not or "its time is over"
+    text = f"not done: {words(command)}, scheduled for {_time(due.at)}: {why}"
+    return Act("schedule_missed", text, without(situation.record, due), (), (why,))
+
+
+def _nodes(command: Schedulable) -> set[str]:
+    match command:
+        case Switchover(to=to) | Drill(to=to):
+            return {to} if to else set()
+        case RestartServers(nodes=nodes):
+            return set(nodes)
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat(sep=" ", timespec="seconds")
