@@ -81,10 +81,10 @@ def test_a_drill_prints_its_report(place: Place) -> None:
             {"to": "pg1", "longest_gap_s": None, "healthy_after_s": 1.4, "steps": steps},
         ],
         "lag_bytes": {"pg2": 0, "pg3": 2048},
-        "would_fail": ["4 sessions on pg1 are ended by a switchover"],
+        "would_fail": ["sessions on pg1 that a switchover ends: 4"],
     }
     place.ops.outcome = Outcome(Result.DONE, "drill: pg1 to pg2 and back", data=report)
     told = place.run("drill", "orders", "--yes")
-    for words in ("to pg2", "213 ms", "promote pg2", "pg3 2.0 kB", "4 sessions on pg1"):
+    for words in ("to pg2", "213 ms", "promote pg2", "pg3 2.0 kB", "switchover ends: 4"):
         assert words in told.stdout, told.stdout
     assert json.loads(place.run("drill", "orders", "--yes", "--json").stdout)["data"] == report

@@ -96,7 +96,9 @@ async def _leg(ground: Ground, order: Order, writer: HarmlessWriter, to: NodeNam
         stop()
     healthy_s = clock.now() - begun - CALM_S
     leg = Leg(to, longest_gap(writer.acks, begun), healthy_s, steps)
-    order.progress(f"{to} is primary, all is healthy after {leg.healthy_s:.2f} s; {_gap(leg)}")
+    order.progress(
+        f"{to} is primary, all is healthy after {leg.healthy_s:.2f} s; writes stood still {_gap(leg)}"
+    )
     return leg
 
 
@@ -156,10 +158,10 @@ async def _sessions(ground: Ground, home: NodeName) -> list[str]:
     """Whom a switchover cuts off."""
     (row,) = await ground.bench.sql(home, SESSIONS)
     sessions, busy = int(row["sessions"] or 0), int(row["busy"] or 0)
-    told = [f"{sessions} sessions on {home} are ended by a switchover"] if sessions else []
+    told = [f"sessions on {home} that a switchover ends: {sessions}"] if sessions else []
     if busy:
         longest = float(row["longest"] or 0.0)
-        told.append(f"{busy} of them have a transaction open, for {longest:.1f} s at most: it is lost")
+        told.append(f"of them with a transaction open, which is lost: {busy}, for {longest:.1f} s at most")
     return told
 
 
@@ -190,7 +192,7 @@ def _report(
         ],
         **more,
     }
-    order.finish(Result.DONE, text, detail="; ".join(more["would_fail"]), plan=plan, data=data)
+    order.finish(Result.DONE, text, plan=plan, data=data)
 
 
 def _gap(leg: Leg) -> str:
