@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from pgvigil.controller.operations import Outcome
-from pgvigil.demo.servers import Server, Servers
+from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import (
     ReloadServers,
@@ -20,6 +20,7 @@ from pgvigil.model.command import (
 from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
+from tests.postgres.test_check import check
 
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
@@ -176,3 +177,21 @@ def test_a_raised_limit_is_written_on_the_primary_only_after_its_standbys_run_wi
     assert guard.order(RestartServers(pending=True), within_s=120).result == "done"
     assert shows(trio_of_servers, "max_connections") == ["60"] * 3
     assert shown(guard)["max_connections"]["unwritten"] == []
+
+
+def test_status_and_check_tell_what_waits_and_what_drifted(
+    guard: Guard, servers: Servers, trio_of_servers: Trio
+) -> None:
+    trio_of_servers[1].sql("alter system set work_mem = '9MB'")
+    trio_of_servers[2].sql("alter system set max_connections = 150")
+    assert guard.order(ReloadServers()).result == "done"
+
+    def told() -> dict[str, list[str]]:
+        return {node["name"]: node["pending_restart"] for node in guard.status()["nodes"]}
+
+    wait_until(lambda: any(told().values()), within_s=20, what="the next look at what changes rarely")
+    assert told() == {"pg1": [], "pg2": [], "pg3": ["max_connections"]}
+    items = check(cluster_spec(servers, trio_of_servers))
+    texts = [f"{item.place}: {item.what}; {item.fix}" for item in items]
+    assert any("changes it: work_mem; see: pgvigil config show" in text for text in texts), texts
+    assert any("pg3" in text and "pgvigil restart --pending" in text for text in texts), texts

@@ -175,6 +175,10 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             yield _note(symbols(console).held, WARN, node["name"], f"under maintenance{doing}")
         elif node["detail"] and node["name"] not in found:
             yield _note(symbols(console).warn, WARN, node["name"], node["detail"])
+        if node["pending_restart"]:
+            waiting = ", ".join(node["pending_restart"])
+            text = f"waits for a restart: {waiting} (pgvigil restart --pending)"
+            yield _note(symbols(console).note, NOTE, node["name"], text)
         if node["clock_skew_s"] and abs(node["clock_skew_s"]) >= 5:
             yield _note(
                 symbols(console).warn, WARN, node["name"], f"its clock is {node['clock_skew_s']:+.0f} s off"

@@ -100,6 +100,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         detail=_detail(view),
         last_seen_s=round(scene.view.at - last.at, 3) if last else None,
         clock_skew_s=_clock_skew(scene, view.host_answer),
+        pending_restart=list(last.facts.pending) if last else [],
         server_version=_version(last.facts.server_version) if last else None,
         system_id=last.facts.system_id if last else None,
     )

@@ -151,6 +151,8 @@ class NodeStatus(TypedDict):
     """Seconds since its last answer."""
     clock_skew_s: float | None
     """The host's wall clock minus the controller's."""
+    pending_restart: list[str]
+    """Parameters that wait for a restart of this node."""
     server_version: str | None
     system_id: str | None
 

@@ -246,7 +246,8 @@ def _hide_once(answer: Answer, known: Hidden) -> Answer:
 
 
 def _answer(answer: Answer) -> Answer:
-    facts = replace(answer.facts, settings={k: v for k, v in answer.facts.settings.items() if k in SETTINGS})
+    settings = {k: v for k, v in answer.facts.settings.items() if k in SETTINGS}
+    facts = replace(answer.facts, settings=settings, pending=())
     role = answer.role
     if isinstance(role, Standby):
         role = replace(role, conninfo=_conninfo(role.conninfo))

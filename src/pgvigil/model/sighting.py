@@ -102,6 +102,8 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings of `sight.probe.SETTINGS`; a missing name = the login may not read it."""
     slots: tuple[Slot, ...] = ()
+    pending: tuple[str, ...] = ()
+    """Parameters changed in a file that count only after a restart."""
 
     @property
     def apply_delay_s(self) -> float:

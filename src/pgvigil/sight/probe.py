@@ -75,7 +75,8 @@ select current_setting('server_version_num') as version,
   (select json_object_agg(n, current_setting(n, true)) from unnest($1::text[]) n) as settings,
   (select json_agg(json_build_object('name', slot_name, 'physical', slot_type = 'physical',
      'active', active, 'restart', restart_lsn, 'status', coalesce(wal_status, '')))
-   from pg_replication_slots) as slots
+   from pg_replication_slots) as slots,
+  (select json_agg(name order by name) from pg_settings where pending_restart) as pending
 """
 
 SENDER_NAMES: Final = "select pid, application_name, client_addr from pg_stat_replication"
@@ -106,6 +107,7 @@ def read_facts(row: Row) -> Facts:
         data_dir=settings.get("data_directory", ""),
         settings=settings,
         slots=tuple(slots),
+        pending=tuple(json.loads(row["pending"] or "[]")),
     )
 
 

@@ -165,6 +165,7 @@ def _facts(server: "Server", _: Params, __: "Life") -> Rows:
         "system_id": SYSTEM_ID,
         "settings": json.dumps(settings),
         "slots": json.dumps(slots) if slots else None,
+        "pending": None,
     }
     return (row,)
 

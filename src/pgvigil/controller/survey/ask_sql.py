@@ -10,6 +10,7 @@ from typing import Final
 
 from pgvigil.config.grants import REWIND_FUNCTIONS
 from pgvigil.controller.survey.seen import ReceiverSeen, SenderSeen, Setting, SlotSeen, SqlSeen
+from pgvigil.model.parameter import OF_THE_SERVER
 from pgvigil.model.units import Lsn, SqlState, SystemId, Timeline
 from pgvigil.ports.contract import NodePorts, NoReply, QueryFailed, Rejected, Row, Session, SessionEnded
 
@@ -44,6 +45,10 @@ from pg_settings where name = any($1::text[])
   and source not in ('global', 'user', 'database', 'database user')
 """
 """What a role or database has of its own is not the server's: `_LOWERED` tells it."""
+_VALUES: Final = """
+select name, coalesce(reset_val, '') as value from pg_settings
+where context <> 'internal' and source = any($1::text[])
+"""
 _RECEIVER: Final = """
 select status, sender_host, sender_port, coalesce(slot_name, '') as slot
 from pg_stat_wal_receiver where pid is not null
@@ -136,6 +141,7 @@ class _Inquiry:
         version, position = _int(who["version"]), who["position"] or "0/0"
         standby, walfile = _int(who["standby_timeline"]), who["walfile"]
         settings = await self._ask("settings", _SETTINGS, (_array(SETTINGS),))
+        values = await self._ask("all settings", _VALUES, (_array(sorted(OF_THE_SERVER)),))
         receiver = await self._ask("the WAL receiver", _RECEIVER)
         senders = await self._ask("the WAL senders", _SENDERS)
         slots = await self._ask("replication slots", _SLOTS, (position,))
@@ -152,6 +158,7 @@ class _Inquiry:
             position=Lsn.parse(position),
             started=who["started"] or "",
             settings={_text(r, "name"): _setting(r) for r in settings},
+            values={_text(row, "name"): _text(row, "value") for row in values},
             receiver=next((_receiver(row) for row in receiver), None),
             senders=tuple(_sender(row) for row in senders),
             slots=tuple(_slot(row) for row in slots),

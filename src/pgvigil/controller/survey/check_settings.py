@@ -13,6 +13,7 @@ from pgvigil.controller.survey.items import (
 )
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SqlSeen
 from pgvigil.model.check import CheckItem
+from pgvigil.model.parameter import OF_A_NODE
 from pgvigil.model.spec import Protection
 
 BACKUP_SENDERS: Final = 2
@@ -38,6 +39,7 @@ def settings(seen: ClusterSeen) -> Iterator[CheckItem]:
         yield from _archive(at(seen, node), sql)
         yield from _pending(at(seen, node), sql)
     yield from _unequal(seen)
+    yield from _drifted(seen)
 
 
 def _replication(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckItem]:
@@ -132,7 +134,21 @@ def _pending(place: str, sql: SqlSeen) -> Iterator[CheckItem]:
     names = sorted(name for name, setting in sql.settings.items() if setting.pending)
     if names:
         what = f"changed in a file, but not in force before a restart: {', '.join(names)}"
-        yield advice(place, what, "restart it when it suits you; pgvigil pause before, pgvigil resume after")
+        yield advice(place, what, "when it suits you: pgvigil restart --pending")
+
+
+def _drifted(seen: ClusterSeen) -> Iterator[CheckItem]:
+    """Whoever becomes primary runs with its own values. They may be secret: `config show` tells them."""
+    answers = [sql for _, sql in seen.answers()]
+    names = sorted({name for sql in answers for name in sql.values} - OF_A_NODE - set(NOT_LESS))
+    differ = [
+        name
+        for name in names
+        if all(name in sql.values for sql in answers) and len({sql.values[name] for sql in answers}) > 1
+    ]
+    if differ:
+        what = f"not the same on all nodes, so a change of primary changes it: {', '.join(differ)}"
+        yield advice(seen.spec.name, what, f"see: pgvigil config show {seen.spec.name} {differ[0]}")
 
 
 def _unequal(seen: ClusterSeen) -> Iterator[CheckItem]:

@@ -78,6 +78,8 @@ class SqlSeen:
     """Of a primary what it wrote, of a standby the furthest it has."""
     started: str
     settings: Mapping[str, Setting]
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Every parameter whose value is the server's own: for comparing, never for telling."""
     receiver: ReceiverSeen | None = None
     senders: tuple[SenderSeen, ...] = ()
     slots: tuple[SlotSeen, ...] = ()
