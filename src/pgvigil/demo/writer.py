@@ -109,10 +109,11 @@ class Writer:
         )
 
     def lost(self, conninfo: str) -> list[int]:
-        """Numbers that were acknowledged and are not in the table there. Raises psycopg.Error."""
+        """Numbers that were acknowledged by now and are not in the table there. Raises psycopg.Error."""
+        acknowledged = set(self.acknowledged())  # before the table is read: the writer may go on meanwhile
         with psycopg.connect(conninfo, autocommit=True) as connection:
             rows = connection.execute("SELECT id FROM pgvigil_writes WHERE run = %s", (self.run,))
-            return sorted(set(self.acknowledged()) - {int(row[0]) for row in rows})
+            return sorted(acknowledged - {int(row[0]) for row in rows})
 
     def _create_table(self) -> None:
         for conninfo in self.conninfos.values():
