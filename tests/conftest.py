@@ -1,6 +1,10 @@
 """Options of all tests."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pgvigil", deadline=None)  # a loaded machine is no failure
+settings.load_profile("pgvigil")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

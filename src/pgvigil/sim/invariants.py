@@ -152,10 +152,11 @@ class Rules:
 
         `revoked`: nodes that could acknowledge nothing; what only they have, nobody was told of.
         """
+        mine = server.data.reach
         for other in self._world.servers.values():
             if other.name in revoked:
                 continue
-            better = other.in_recovery and other.state == "running" and other.data.end > server.data.end
+            better = other.in_recovery and other.state == "running" and other.data.end > mine
             kin = server.data.within(other.data)
             if other is server or not better or not kin or other.frozen or other.rejects:
                 continue

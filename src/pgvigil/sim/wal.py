@@ -69,6 +69,14 @@ class DataDirectory:
         return Lsn(self.wal[-1].end)
 
     @property
+    def reach(self) -> Lsn:
+        """Where a recovery that ends now would end: what was carried counts."""
+        end = self.end
+        for record in self.carried:
+            end = Lsn(record.end) if record.start == end else end
+        return end
+
+    @property
     def timeline(self) -> Timeline:
         """Of the last record."""
         return Timeline(self.wal[-1].timeline)
