@@ -119,6 +119,8 @@ def test_planted_secrets_show_nowhere(
     with Watcher() as watcher, service:
         service.await_health()
         answers += answered(service, BEFORE)
+        changed = service.command("config", "set", "kept", "work_mem=8MB", "--yes")
+        assert changed.returncode == 0, changed.stderr
         diverge_and_die(pg1)
         service.await_that(lambda status: status["primary"] != "pg1", "a failover")
         new = str(service.await_health()["primary"])
@@ -129,7 +131,15 @@ def test_planted_secrets_show_nowhere(
         switched = service.command("switchover", "kept", "--yes")
         assert switched.returncode == 0, switched.stderr
         service.await_health()
-        answers += [cloned.stdout, cloned.stderr, switched.stdout, switched.stderr, *answered(service, AFTER)]
+        answers += [
+            changed.stdout,
+            changed.stderr,
+            cloned.stdout,
+            cloned.stderr,
+            switched.stdout,
+            switched.stderr,
+            *answered(service, AFTER),
+        ]
     for program in ("pg_rewind", "pg_basebackup"):
         assert any(program in line for line in watcher.seen), f"{program} was not seen at work"
     passwords = [password(servers, login) for login in (LOGIN, REPLICATION_LOGIN)]
@@ -159,6 +169,7 @@ AFTER = (
     ("events", "-n", "1000"),
     ("events", "--json", "-n", "1000"),
     ("history", "--json"),
+    ("config", "history", "--json"),
     ("check",),
     ("config", "show", "--all", "--json"),
     ("switchover", "--dry-run", "--json"),

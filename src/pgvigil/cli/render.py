@@ -1,7 +1,6 @@
 """The command that writes what other programs need: SQL, pg_hba.conf, sudoers, a unit, and the like."""
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -140,7 +139,7 @@ def _systemd(wish: _Wish) -> str:
 
     if wish.cluster:
         raise UsageError("one unit runs all clusters", hint="pgvigil render systemd")
-    program = shutil.which("pgvigil") or str(Path(sys.argv[0]).absolute())
+    program = _program()
     if wish.desk.config_path is None and not any(place.exists() for place in USUAL_PLACES):
         socket = f"{UNIT_STATE}/pgvigil.sock"
         return service_unit(Service(program, str(USUAL_PLACES[-1]), UNIT_STATE, socket, wish.user, ()))
@@ -156,6 +155,12 @@ def _systemd(wish: _Wish) -> str:
             found.clusters,
         )
     )
+
+
+def _program() -> tuple[str, ...]:
+    """How this very pgvigil is called: by its script beside the interpreter, if it has one."""
+    beside = Path(sys.executable).with_name("pgvigil")
+    return (str(beside),) if os.access(beside, os.X_OK) else (sys.executable, "-m", "pgvigil")
 
 
 def _certificates(wish: _Wish) -> str:

@@ -28,9 +28,11 @@ without its unit is an error, and all errors are told at once, each with its lin
 - **Durations** are written `500ms`, `3s`, `15min`, `1h`, `2d`; **sizes** `16MB`, `1GB` as in PostgreSQL
   (B, kB, MB, GB, TB; powers of 1024); **rates** `3 in 15min`.
 - **Passwords** are never in this file: use `passfile`, `service`, `password_command`, `$PGPASSWORD` or a
-  client certificate.
-- **Paths** on the controller may begin with `~`; relative ones begin at the file's folder. Paths on a node
-  are written in full.
+  client certificate ([passwords and TLS](../operate/secrets.md)).
+- **Paths** on the controller may begin with `~` or `$CREDENTIALS_DIRECTORY/` (of a systemd unit); relative
+  ones begin at the file's folder. Paths on a node are written in full.
+- **Editors** complete and check the file by its JSON Schema, `pgvigil config schema`; the first line that
+  `pgvigil discover` writes leads there. `pgvigil config check FILE` tells all mistakes.
 - Anything of a cluster but its nodes may stand under `defaults:` for all clusters; `postgres:` and `shell:`
   of a cluster hold for all its nodes, and a node may differ in any key. Mappings are laid over each other,
   lists replace. A `control:` replaces, and so does a `shell:` with another `via:`.

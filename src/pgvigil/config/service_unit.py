@@ -46,7 +46,8 @@ _CREDENTIAL: Final = re.compile(re.escape(CREDENTIALS) + r"/([\w.-]+)|\$\{CREDEN
 class Service:
     """What the unit runs, and what that is to reach."""
 
-    program: str
+    program: Sequence[str]
+    """The words that call pgvigil; the first is a full path."""
     config_file: str
     state_dir: str
     socket: str
@@ -73,7 +74,7 @@ def service_unit(service: Service) -> str:
         f"User={user}",
         *_places(service),
         *_credentials(service.clusters),
-        f"ExecStart={_word(service.program)} run --config {_word(service.config_file)}",
+        f"ExecStart={' '.join(map(_word, service.program))} run --config {_word(service.config_file)}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=always",
         "RestartSec=2",

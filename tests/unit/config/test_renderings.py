@@ -121,14 +121,14 @@ def test_visudo_accepts_the_lines(tmp_path: Path) -> None:
 
 
 def unit(*clusters: ClusterSpec, **changes: str) -> str:
+    program = (sys.executable, "-m", "pgvigil")
     told = {
-        "program": sys.executable,
         "config_file": "/etc/pgvigil/pgvigil.yaml",
         "state_dir": "/var/lib/pgvigil",
         "socket": "/var/lib/pgvigil/pgvigil.sock",
         "user": "",
     }
-    return service_unit(Service(clusters=clusters, **{**told, **changes}))
+    return service_unit(Service(program, clusters=clusters, **{**told, **changes}))
 
 
 REMOTE = cluster("shell: ssh\nreference_targets: [10.0.0.1]\nhooks: {on_event: [/bin/true]}")
@@ -151,6 +151,11 @@ def test_servers_on_the_same_host_inherit_nothing_and_live_on(spec: ClusterSpec,
     assert "KillMode=process" in text.splitlines()
     assert "Protect" not in text
     assert "NoNewPrivileges=yes" not in text
+
+
+def test_the_words_that_are_run_are_quoted_one_by_one() -> None:
+    text = unit(REMOTE, config_file="/etc/my files/50%.yaml")
+    assert f'ExecStart={sys.executable} -m pgvigil run --config "/etc/my files/50%%.yaml"' in text
 
 
 def test_places_elsewhere_may_be_written() -> None:
