@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from pgvigil.cli import (
+    bootstrap,
     clone,
     drill,
     guard,
@@ -99,6 +100,7 @@ for family in (
     parameters,
     settings_file,
     simulate,
+    bootstrap,
     clone,
     nodes,
 ):

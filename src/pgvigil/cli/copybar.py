@@ -17,7 +17,8 @@ def copied_text(copied: Copied) -> str:
     """How far it is, for people."""
     text = f"{bytes_text(copied.done_kb * 1024)} of {bytes_text(copied.total_kb * 1024)}"
     if copied.rate_kb_s is not None and copied.left_s is not None:
-        text += f", {bytes_text(copied.rate_kb_s * 1024)}/s, {seconds_text(float(copied.left_s))} left"
+        left = f"{copied.left_s} s" if copied.left_s < 60 else seconds_text(float(copied.left_s))
+        text += f", {bytes_text(copied.rate_kb_s * 1024)}/s, {left} left"
     return text
 
 

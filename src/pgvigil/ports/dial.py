@@ -100,7 +100,7 @@ class Dial:
         try:
             async with asyncio.timeout_at(deadline):
                 addresses = await _addresses(self._spec)
-                password = await _password(self._spec)
+                password = await password_by_command(self._spec)
         except (OSError, ValueError) as error:
             detail = str(error) or f"no name or password within {within_s:g} s"
             raise NoReply(self._what("cannot be tried"), Silence.NO_ADDRESS, detail=detail) from error
@@ -235,7 +235,7 @@ async def _addresses(spec: NodeSpec) -> list[dict[str, str]]:
         return [{"hostaddr": host} for host in dict.fromkeys(hosts)]
 
 
-async def _password(spec: NodeSpec) -> dict[str, str]:
+async def password_by_command(spec: NodeSpec) -> dict[str, str]:
     """What the password command says; its whole process group ends with us. Raises OSError."""
     if not spec.password_command:
         return {}

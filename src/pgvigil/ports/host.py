@@ -120,3 +120,29 @@ def read_control(text: str) -> ControlFile | None:
         shut_down=value["state"].startswith("shut down"),
         in_recovery="recovery" in value["state"],
     )
+
+
+def in_passfile(text: str, *, host: str, port: int, database: str, user: str) -> str:
+    """The password that a passfile has for a login (manual 34.16); empty: none."""
+    wanted = (host, str(port), database, user)
+    for line in text.splitlines():
+        fields = _fields(line)
+        if len(fields) == 5 and not line.startswith("#"):
+            *told, password = fields
+            if all(said in ("*", want) for said, want in zip(told, wanted, strict=True)):
+                return password
+    return ""
+
+
+def _fields(line: str) -> list[str]:
+    """Cut at colons that no backslash precedes; a backslash goes."""
+    fields, escaped = [""], False
+    for character in line:
+        if escaped or character not in "\\:":
+            fields[-1] += character
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        else:
+            fields.append("")
+    return fields
