@@ -150,3 +150,29 @@ def test_what_is_no_copy_of_this_cluster_is_not_put_in_place(
     pg2.wait_streaming(pg1)
     assert pg2.sql("SELECT count(*) FROM t") == [(1000,)]
     assert not leftovers(servers)
+
+
+def test_status_shows_base_backups_that_others_take(
+    servers: Servers, trio: tuple[Server, Server, Server]
+) -> None:
+    pg1, _, _ = trio
+    run = configured(servers)
+    login = pg1.conninfo(user=REPLICATION_LOGIN, passfile=str(servers.passfile(REPLICATION_LOGIN)))
+    slow = servers.account.spawn(
+        pg1.bin_dir / "pg_basebackup", "-D", servers.home / "by-hand", "-d", login, "-r", "64k", "-c", "fast",
+        "-P", home=servers.home, log=servers.home / "log/slow",
+    )  # fmt: skip
+    try:
+        wait_until(lambda: list((servers.home / "by-hand").glob("*")), within_s=20, what="a backup under way")
+        told = run("status", "--json")
+        (status,) = json.loads(told.stdout)
+        (backup,) = next(node["backups"] for node in status["nodes"] if node["name"] == "pg1")
+        assert backup["to"] == "127.0.0.1 (pg_basebackup)"
+        assert backup["phase"] == "streaming database files"
+        assert 0 < backup["sent_bytes"] < backup["total_bytes"]
+        assert "base backup for 127.0.0.1 (pg_basebackup): streaming database files" in run("status").stdout
+    finally:
+        slow.kill()
+        slow.wait(10)
+    assert not [backup for node in json.loads(run("status", "--json").stdout)[0]["nodes"] if node["name"] ==
+                "pg2" for backup in node["backups"]]  # fmt: skip

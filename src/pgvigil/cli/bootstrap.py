@@ -1,6 +1,5 @@
 """`pgvigil bootstrap`: a new cluster on empty hosts, as the configuration has it."""
 
-import asyncio
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,6 +184,8 @@ async def _clones(desk: Desk, spec: ClusterSpec, first: "NodeName", tell: "Calla
 
 async def _taken_over(ops: Operations, spec: ClusterSpec, first: "NodeName") -> Json:
     """The status once the new primary is known there. Raises TimedOut."""
+    import asyncio  # help needs none
+
     for _ in range(TAKEN_OVER_TRIES):
         status = (await ops.status(spec.name))[0]
         if status["primary"] == first:

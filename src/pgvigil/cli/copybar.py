@@ -1,13 +1,15 @@
 """The bar of a copy: bytes, rate and time left, on a terminal that can draw; else a line now and then."""
 
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from pgvigil.cli.theme import NOTE, bytes_text, seconds_text
 from pgvigil.model.progress import Copied
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 STEPS: Final = 10
 """Without a terminal every tenth part is told."""
@@ -28,7 +30,7 @@ class CopyBar:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
         self._told = -1
 
     def __enter__(self) -> Self:
@@ -52,6 +54,8 @@ class CopyBar:
 
     def _draw(self, copied: Copied) -> None:
         if self._progress is None:
+            from rich.progress import BarColumn, Progress, TextColumn  # help needs none
+
             columns = (
                 TextColumn("copy from {task.fields[source]}"),
                 BarColumn(complete_style=NOTE),
@@ -61,6 +65,7 @@ class CopyBar:
             self._task = self._progress.add_task("copy", total=100, source=copied.source, text="")
             self._progress.start()
         # the estimate may fall short of what comes: the bar waits at its end then
+        assert self._task is not None
         self._progress.update(
             self._task, completed=copied.percent, source=copied.source, text=copied_text(copied)
         )

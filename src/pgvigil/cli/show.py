@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from pgvigil.cli.copybar import copied_text
 from pgvigil.cli.tables import Column, Shape, fitting_table, hanging
 from pgvigil.cli.theme import (
     BAD,
@@ -26,6 +27,7 @@ from pgvigil.cli.theme import (
     state_style,
     symbols,
 )
+from pgvigil.model.progress import Copied
 
 DUE_NOW_S: Final = 0.05
 """Below this many seconds a verdict is due now."""
@@ -169,7 +171,9 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     found = {finding["node"] for finding in cluster["findings"]}
     for node in cluster["nodes"]:
         if node["progress"]:
-            yield _note(symbols(console).busy, NOTE, node["name"], node["progress"])
+            copied = Copied.parse(node["progress"])
+            doing = f"copy from {copied.source}: {copied.percent} %, {copied_text(copied)}" if copied else ""
+            yield _note(symbols(console).busy, NOTE, node["name"], doing or node["progress"])
         elif node.get("maintenance"):
             doing = f": {node['detail']}" if node["detail"] else ""
             yield _note(symbols(console).held, WARN, node["name"], f"under maintenance{doing}")
@@ -183,6 +187,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             yield _note(
                 symbols(console).warn, WARN, node["name"], f"its clock is {node['clock_skew_s']:+.0f} s off"
             )
+        for backup in node["backups"]:
+            yield _note(symbols(console).busy, NOTE, node["name"], _backup(backup))
     for witness in cluster["witnesses"]:
         yield _witness(console, witness)
     if (sync := cluster["sync"]) and (less := _less_than_wanted(sync)):
@@ -194,6 +200,18 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     for warning in cluster["warnings"]:
         yield _note(symbols(console).warn, WARN, "warning", warning)
     yield from _decision(console, cluster)
+
+
+def _backup(backup: Shape) -> str:
+    """A base backup taken from a node, by whom, and how far it is."""
+    text = f"base backup for {backup['to']}: {backup['phase']}"
+    if total := backup["total_bytes"]:
+        percent = min(100, 100 * backup["sent_bytes"] // total)
+        text += f", {percent} %, {bytes_text(backup['sent_bytes'])} of {bytes_text(total)}"
+    if backup["left_s"] is not None:
+        left = seconds_text(float(backup["left_s"])) if backup["left_s"] >= 60 else f"{backup['left_s']} s"
+        text += f", {bytes_text(backup['rate_bytes'])}/s, {left} left"
+    return text
 
 
 def _witness(console: Console, witness: Shape) -> RenderableType:

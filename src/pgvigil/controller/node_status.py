@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import assert_never
 
 from pgvigil.controller.status_shape import (
+    BackupStatus,
     NodeStatus,
     ReceiverStatus,
     Reported,
@@ -16,6 +17,7 @@ from pgvigil.controller.status_shape import (
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import (
     Answer,
+    Backup,
     ClusterView,
     HostAnswer,
     HostSilent,
@@ -87,6 +89,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         sender=_sender_status(upstream or "", sender) if sender else None,
         receiver=_receiver_status(receiver) if receiver else None,
         slot=SlotStatus(name=slot.name, active=slot.active, wal_status=slot.wal_status) if slot else None,
+        backups=[_backup(each) for each in view.answer.backups] if view.answer else [],
         wanted_upstream=node.upstream,
         apply_delay_s=last.facts.apply_delay_s if last else 0.0,
         priority=node.priority,
@@ -103,6 +106,19 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         pending_restart=list(last.facts.pending) if last else [],
         server_version=_version(last.facts.server_version) if last else None,
         system_id=last.facts.system_id if last else None,
+    )
+
+
+def _backup(backup: Backup) -> BackupStatus:
+    rate = int(backup.sent_bytes / backup.seconds) if backup.seconds >= 1.0 and backup.sent_bytes else None
+    left = max(0, backup.total_bytes - backup.sent_bytes) // rate if rate and backup.total_bytes else None
+    return BackupStatus(
+        to=" ".join(filter(None, [backup.address or "its own host", f"({backup.application_name})"])),
+        phase=backup.phase,
+        sent_bytes=backup.sent_bytes,
+        total_bytes=backup.total_bytes,
+        rate_bytes=rate,
+        left_s=left,
     )
 
 

@@ -96,6 +96,21 @@ class SlotStatus(TypedDict):
     wal_status: str
 
 
+class BackupStatus(TypedDict):
+    """A base backup that a node sends."""
+
+    to: str
+    """Address of whoever takes it, and the name it goes by."""
+    phase: str
+    """PostgreSQL's word for what it does now."""
+    sent_bytes: int
+    total_bytes: int | None
+    """An estimate; None: it is not known."""
+    rate_bytes: int | None
+    """Bytes a second since it began; None: nothing was sent yet."""
+    left_s: int | None
+
+
 class NodeStatus(TypedDict):
     """One node. Timeline, LSN and version of a silent node are its last ones, as old as `last_seen_s`."""
 
@@ -128,6 +143,8 @@ class NodeStatus(TypedDict):
     sender: SenderStatus | None
     receiver: ReceiverStatus | None
     slot: SlotStatus | None
+    backups: list[BackupStatus]
+    """Base backups that are taken from it now, whoever takes them."""
     wanted_upstream: str | None
     """From which node the configuration has it stream as a standby; None: it says nothing."""
     apply_delay_s: float

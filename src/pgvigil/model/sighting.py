@@ -141,6 +141,21 @@ class Standby:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """A base backup that a node sends, whoever takes it: `pg_stat_progress_basebackup`."""
+
+    application_name: str
+    address: str
+    """Empty: over the node's own socket."""
+    phase: str
+    sent_bytes: int
+    total_bytes: int | None
+    """An estimate; None: it was not asked for."""
+    seconds: float
+    """Since its session began."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a node said of itself over SQL."""
 
@@ -150,6 +165,7 @@ class Answer:
     role: Primary | Standby
     facts: Facts
     senders: tuple[Sender, ...] = ()
+    backups: tuple[Backup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

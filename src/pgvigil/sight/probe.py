@@ -7,10 +7,10 @@ the set of their processes changes.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pgvigil.model.sighting import Facts, Primary, Receiver, Sender, SenderState, Slot, Standby
+from pgvigil.model.sighting import Backup, Facts, Primary, Receiver, Sender, SenderState, Slot, Standby
 from pgvigil.model.units import Lsn, SystemId, Timeline
 from pgvigil.ports.contract import Row
 
@@ -80,6 +80,13 @@ select current_setting('server_version_num') as version,
 """
 
 SENDER_NAMES: Final = "select pid, application_name, client_addr from pg_stat_replication"
+
+BACKUPS: Final = """
+select a.application_name, host(a.client_addr) as address, p.phase, p.backup_streamed as sent,
+  p.backup_total as total, extract(epoch from clock_timestamp() - a.backend_start) as seconds
+from pg_stat_progress_basebackup p join pg_stat_activity a on a.pid = p.pid order by a.backend_start, p.pid
+"""
+"""Asked only while a WAL sender is in state `backup`."""
 
 _SECRET = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
 
@@ -151,6 +158,21 @@ def read_senders(row: Row, names: Mapping[int, tuple[str, str]]) -> tuple[Sender
         )
         for s in json.loads(row["senders"] or "[]")
         if s["state"]
+    )
+
+
+def read_backups(rows: Iterable[Row]) -> tuple[Backup, ...]:
+    """The rows of `BACKUPS`."""
+    return tuple(
+        Backup(
+            application_name=row["application_name"] or "",
+            address=row["address"] or "",
+            phase=row["phase"] or "",
+            sent_bytes=int(row["sent"] or 0),
+            total_bytes=int(row["total"]) if row["total"] else None,
+            seconds=float(row["seconds"] or 0.0),
+        )
+        for row in rows
     )
 
 

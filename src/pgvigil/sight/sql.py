@@ -9,7 +9,17 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from pgvigil.model.sighting import Answer, Facts, Farewell, NoAnswer, Refusal, Silence, SqlLook, Unseen
+from pgvigil.model.sighting import (
+    Answer,
+    Facts,
+    Farewell,
+    NoAnswer,
+    Refusal,
+    SenderState,
+    Silence,
+    SqlLook,
+    Unseen,
+)
 from pgvigil.model.spec import Timings
 from pgvigil.model.units import Instant, SqlState
 from pgvigil.ports.contract import (
@@ -183,13 +193,17 @@ class SqlWatch:
         (row,) = await session.query(probe.PROBE, within_s=limit)
         took = self._clock.now() - begun
         await self._learn_names(session, row, limit)
+        senders = probe.read_senders(row, self._names)
+        copied = any(sender.state is SenderState.BACKUP for sender in senders)
+        backups = await session.query(probe.BACKUPS, within_s=limit) if copied else ()
         return Answer(
             node=self._ports.spec.name,
             at=begun,
             took_s=took,
             role=probe.read_role(row),
             facts=self._facts,
-            senders=probe.read_senders(row, self._names),
+            senders=senders,
+            backups=probe.read_backups(backups),
         )
 
     async def _learn_names(self, session: Session, row: Row, limit: float) -> None:
