@@ -123,7 +123,10 @@ def decide(situation: Situation) -> Plan:
     if record.phase is not Phase.STABLE:
         return Plan(PHASES[record.phase](situation))
     decision, repairs = _stable(situation), repair.repairs(situation)
-    return Plan(schedule.turn(situation, decision, repairs) or decision, repairs)
+    if not isinstance(decision, Act):
+        later = maintenance.pause_over(situation) or schedule.turn(situation, decision, repairs)
+        decision = later or decision
+    return Plan(decision, repairs)
 
 
 def _stable(situation: Situation) -> Decision:

@@ -1,4 +1,4 @@
-"""A standby that somebody works on: how that begins, and what ends it."""
+"""A standby that somebody works on, and a cluster that was paused for a time: what begins and ends that."""
 
 from dataclasses import replace
 
@@ -37,3 +37,12 @@ def ended(situation: Situation) -> Act | None:
         f"maintenance of {who} has ended: {why}",
         replace(record, maintenance=record.maintenance - over),
     )
+
+
+def pause_over(situation: Situation) -> Act | None:
+    """The end of a pause that was for a time counts from its moment on; this puts it on record, and tells."""
+    record = situation.record
+    if not record.paused or record.is_paused(situation.wall):
+        return None
+    over = replace(record, paused=False, paused_until=None)
+    return Act("resume", "the time of the pause is over: automatic actions again", over)

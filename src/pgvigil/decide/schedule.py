@@ -56,13 +56,13 @@ def cancel(situation: Situation, command: CancelScheduled) -> Act | Refused:
 
 
 def turn(situation: Situation, decision: Decision, repairs: tuple[Step, ...]) -> Act | None:
-    """What a decision gives way to: one whose time has come, or is over; None: nothing of that.
+    """What a hold or a rest gives way to: one whose time has come, or is over; None: nothing of that.
 
-    An act goes first, whatever it is. An errand (a drill, a restart) is only struck off here: the controller
-    begins what is gone from the record under `schedule_due`.
+    An errand (a drill, a restart) is only struck off here: the controller begins what is gone from the record
+    under `schedule_due`.
     """
     due = next((each for each in situation.record.scheduled if each.at <= situation.wall), None)
-    if due is None or isinstance(decision, Act):
+    if due is None:
         return None
     why_not = obstacle(situation, decision, repairs)
     if situation.wall - due.at > LATE:

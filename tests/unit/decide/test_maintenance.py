@@ -1,16 +1,18 @@
 """A node under maintenance is never promoted, its absence is nobody's business, and the primary never is."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from pgvigil.decide.engine import decide
-from pgvigil.model.command import Failover, Maintenance, PromoteNode, Refused, Switchover
+from pgvigil.model.command import Failover, Maintenance, Pause, PromoteNode, Refused, Switchover
 from pgvigil.model.guard import GuardLook, GuardState
 from pgvigil.model.record import ALONE, Phase, SyncSet
 from pgvigil.model.sighting import Postmaster
 from pgvigil.model.spec import Protection
+from pgvigil.model.step import Act, Rest
 from pgvigil.model.units import Instant, NodeName
 from tests.builders import (
     WALL,
@@ -156,3 +158,23 @@ def test_it_ends_for_a_primary_and_for_who_is_not_there(names: tuple[str, ...]) 
 
 def test_deciding_is_the_same_without_any() -> None:
     assert decide(situation(C, WALL)) == decide(situation(worked_on(C), WALL))
+
+
+def test_a_pause_for_a_time_ends_by_itself_and_is_told() -> None:
+    until = WALL + timedelta(hours=2)
+    begun = obeyed(C, Pause(until)).record
+    assert begun
+    cluster = replace(C, record=begun)
+    for seconds in (0.0, 7199.0):
+        plan = decide(situation(cluster, WALL + timedelta(seconds=seconds)))
+        assert plan.decision == Rest()
+    act = decide(situation(cluster, until)).decision
+    assert isinstance(act, Act)
+    assert (act.rule, act.record) == ("resume", C.record)
+
+
+def test_the_end_of_a_pause_does_not_stand_before_a_failover() -> None:
+    down = receiver_lost(crashed(C, "pg1"))
+    over = changed_record(down, paused=True, paused_until=WALL - timedelta(seconds=1))
+    assert acted(over).rule == "primary_crashed"
+    assert rule(changed_record(down, paused=True)) == "paused"
