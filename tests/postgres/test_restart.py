@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from threading import Thread
 
+import psycopg
 import pytest
 
-from pgvigil.demo.servers import Server, Servers
+from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import ReloadServers, RestartServers, Role
 from pgvigil.model.units import NodeName
@@ -29,6 +31,13 @@ def started(trio: Trio) -> dict[str, object]:
 def breaks(writer: Writer) -> list[tuple[str, str]]:
     """Where a row failed or another node took over: who acknowledged before and after."""
     return [(a.node, b.node) for a, b in pairwise(writer.acks) if a.node != b.node or b.id != a.id + 1]
+
+
+def serves(server: Server) -> bool:
+    try:
+        return bool(server.sql("select 1"))
+    except psycopg.Error:
+        return False
 
 
 def everywhere(trio: Trio, statement: str) -> None:
@@ -99,3 +108,20 @@ def test_a_rehearsal_says_the_order_and_restarts_nothing(guard: Guard, trio_of_s
         "switch over to the best standby, which restarts pg1 as its standby",
     )
     assert started(trio_of_servers) == before
+
+
+def test_a_restart_that_was_begun_is_finished_without_the_controller(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    """The controller goes away as soon as the server's last session of ours has ended."""
+    before = started(trio_of_servers)
+    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+        guard.await_health()
+        asked = Thread(target=guard.order, args=(RestartServers((NodeName("pg2"),)),), daemon=True)
+        asked.start()
+        wait_until(lambda: any("pg2: " in e["text"] and e["kind"] == "seen" for e in guard.events()),
+            within_s=30, what="pg2 to go")  # fmt: skip
+    wait_until(lambda: serves(trio_of_servers[1]), within_s=30, what="pg2 to serve again")
+    after = started(trio_of_servers)
+    assert [name for name in before if before[name] != after[name]] == ["pg2"]
+    assert trio_of_servers[1].sql("select pg_is_in_recovery()") == [(True,)]

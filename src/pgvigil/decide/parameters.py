@@ -69,7 +69,7 @@ def restarts(
             continue
         if primary not in left or (why := _primary_blocked(primary, running, to_be, in_place=in_place)):
             reasons = [_told(name, _less(to_be[name], running[primary])) for name in standbys]
-            return Sequence(tuple(turns), (*([why] if primary in left else []), *reasons))
+            return Sequence(tuple(turns), (why,) if primary in left else tuple(reasons))
         turns.append(Turn(primary, primary=True, switchover=not in_place))
         running[primary] = to_be[primary]
         left.remove(primary)

@@ -4,6 +4,7 @@ Everything is checked before anything is kept, a version is kept before anything
 is written in an order in which no standby can be left with less than its primary.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +30,8 @@ from pgvigil.sight.probe import without_secrets
 
 VERSIONS_READ: Final = 100_000
 TRIAL_WITHIN_S: Final = 10.0
+_FATAL: Final = re.compile(r"FATAL:\s+(\w{5}): (.*)")
+"""How `postgres` refuses a value, said verbosely. Class 22 is for values; anything else is not about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,12 @@ async def _tried_on_hosts(ground: Ground, changes: Wanted, nodes: Mapping[NodeNa
             if value is None:
                 continue
             tried = (
-                f"LC_ALL=C {postgres} -D {data}{config} -C {parameter} -c {quoted(f'{parameter}={value}')}"
+                f"LC_ALL=C {postgres} -D {data}{config} -c log_error_verbosity=verbose -c log_line_prefix= "
+                f"-C {parameter} -c {quoted(f'{parameter}={value}')}"
             )
             output = await place.run(tried, within_s=TRIAL_WITHIN_S)
-            if "invalid value" in output.complaint or "is outside the valid range" in output.complaint:
-                raise _refused(parameter, value, output.complaint)
+            if (said := _FATAL.search(output.err.decode(errors="replace"))) and said[1].startswith("22"):
+                raise _refused(parameter, value, f"SQLSTATE {said[1]} on {name}: {said[2]}")
         return
 
 

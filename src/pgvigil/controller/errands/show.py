@@ -9,7 +9,7 @@ from pgvigil.controller.orders import Order
 from pgvigil.decide.parameter_change import written
 from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.command import ShowParameters, ShowVersions
-from pgvigil.model.parameter import NodeParameters, ParameterVersion, differences
+from pgvigil.model.parameter import OF_A_NODE, NodeParameters, ParameterVersion, differences
 from pgvigil.model.units import NodeName
 
 
@@ -74,7 +74,8 @@ def _wanted(
             | (wanted.keys() & node.parameters.keys())
             | (node.written.keys() & node.parameters.keys())
         )
-    return [name for name in everything if name in telling]
+    waiting = {name for node in nodes.values() for name in node.pending}
+    return [name for name in everything if name in telling - (OF_A_NODE - waiting)]
 
 
 def _node(name: NodeName, nodes: dict[NodeName, NodeParameters], silent: dict[NodeName, str]) -> Json:
