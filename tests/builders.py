@@ -175,7 +175,7 @@ def a_sender(node: NodeSpec, at: Lsn = HERE, *, sync_state: str = "async") -> Se
 def _answer(spec: ClusterSpec, node: NodeSpec, primary: NodeName, at: Lsn) -> Answer:
     others = spec.others(primary)
     if node.name == primary:
-        slots = tuple(Slot(slot_name(other.name), True, True, at, "reserved") for other in others)
+        slots = tuple(Slot(slot_name(other.name), True, True, at, "reserved", held=0) for other in others)
         facts = Facts(160004, SYSTEM, DATA_DIR, _settings(), slots)
         senders = tuple(a_sender(other, at) for other in others)
         return Answer(node.name, NOW, 0.002, a_primary(at), facts, senders)

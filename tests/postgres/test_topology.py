@@ -131,7 +131,7 @@ def test_a_delayed_standby_is_neither_promoted_nor_lagging_and_follows_the_new_p
 
         wait_until(has_received_it, within_s=15, what="pg2 to have received it, and not replayed")
         assert node(guard, "pg2")["apply_delay_s"] == 3600
-        assert guard.status()["findings"] == []
+        wait_until(lambda: not guard.status()["findings"], within_s=10, what="nothing to be found of it")
         pg1.kill_all()
         assert guard.await_primary("pg1") == "pg3"
         await_upstream(guard, "pg2", "pg3")

@@ -10,6 +10,7 @@ from pgvigil.decide.failover import SUDDEN, VERDICTS
 from pgvigil.model.diagnosis import Problem
 from pgvigil.model.record import TRANSITIONS, Phase, SyncSet, phase_diagram
 from pgvigil.model.step import (
+    AdvanceSlots,
     Checkpoint,
     ClearSignal,
     Cut,
@@ -17,6 +18,7 @@ from pgvigil.model.step import (
     Fence,
     FenceByCommand,
     Follow,
+    MakeSlots,
     Nudge,
     Promote,
     Rebuild,
@@ -39,6 +41,7 @@ BESIDE_THE_PRIMARY = {
     Problem.STANDBY_DOWN: "rebuilt if it was a primary or a rebuild was begun, else told",
     Problem.STANDBY_DETACHED: "pointed at the primary, or rebuilt",
     Problem.STANDBY_LAGGING: "told",
+    Problem.SLOT_HOLDS_WAL: "only told: whether a standby is worth its WAL is for people to say",
     Problem.GUARD_MISSING: "only told: people put guards on nodes, and take them away",
 }
 """Problems without a row in REACTIONS, and what is done about them."""
@@ -61,6 +64,8 @@ STEPS: tuple[Step, ...] = (
     Rebuild(A, NodeName("pg2"), G, RebuildMethod.AUTO),
     Rebuild(A, NodeName("pg2"), G, RebuildMethod.CLONE),
     DropSlots(A, ("pg2",), G),
+    MakeSlots(A, ("pg2",), G),
+    AdvanceSlots(A, (("pg2", Lsn(1)),), G),
 )
 
 

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pgvigil.act import fence, rebuild, replication, rescue, synchrony
+from pgvigil.act import fence, rebuild, replication, rescue, slots, synchrony
 from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.errors import PgvigilError, StepFailed
 from pgvigil.model.step import (
+    AdvanceSlots,
     Checkpoint,
     ClearSignal,
     Cut,
@@ -16,6 +17,7 @@ from pgvigil.model.step import (
     Fence,
     FenceByCommand,
     Follow,
+    MakeSlots,
     Nudge,
     Promote,
     Rebuild,
@@ -56,6 +58,8 @@ EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Nudge: Effect(replication.confirm_nudge, replication.nudge, 5.0),
     ClearSignal: Effect(fence.confirm_clear, fence.clear_signal, 10.0),
     DropSlots: Effect(replication.confirm_drop_slots, replication.drop_slots, 10.0),
+    MakeSlots: Effect(slots.confirm_make_slots, slots.make_slots, 10.0),
+    AdvanceSlots: Effect(slots.confirm_advance_slots, slots.advance_slots, 10.0),
 }
 
 

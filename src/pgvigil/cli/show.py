@@ -275,10 +275,13 @@ def _steps(console: Console, steps: list[str]) -> list[RenderableType]:
 
 
 def replication_view(console: Console, cluster: Shape) -> RenderableType:
-    """Both ends of every standby's replication side by side: the upstream's sender, its own receiver."""
+    """Both ends of every standby's replication side by side, and below them every node's slots."""
     standbys = [node for node in cluster["nodes"] if node["role"] != "primary"]
-    table = fitting_table(console, ENDS, standbys)
-    return Group(headline(console, cluster), Text(""), Padding(table, (0, 0, 0, 1), expand=False))
+    slots = [{**slot, "node": node["name"]} for node in cluster["nodes"] for slot in node["slots"]]
+    tables = [fitting_table(console, ENDS, standbys)]
+    tables += [fitting_table(console, SLOTS, slots)] if slots else []
+    parts = [part for table in tables for part in (Text(""), Padding(table, (0, 0, 0, 1), expand=False))]
+    return Group(headline(console, cluster), *parts)
 
 
 def _end(end: Shape | None, key: str) -> Text:
@@ -293,6 +296,18 @@ def _slot(node: Shape) -> Text:
         return Text("none", style=DIM)
     safe = slot["wal_status"] in ("reserved", "extended")
     return Text(slot["name"]) if safe else Text(f"{slot['name']}: {slot['wal_status']}", style=BAD)
+
+
+def _kept(slot: Shape) -> Text:
+    """What PostgreSQL says of the WAL that a slot is to hold."""
+    safe = slot["wal_status"] in ("reserved", "extended", "")
+    return Text(slot["wal_status"], style="" if safe else BAD)
+
+
+def _kind(slot: Shape) -> str:
+    if slot["physical"]:
+        return "physical"
+    return "logical, copy" if slot["synced"] else "logical, failover" if slot["failover"] else "logical"
 
 
 def _bytes(size: int | None) -> str:
@@ -314,7 +329,17 @@ ENDS: Final = (
     Column("To replay", lambda n: _bytes(n["replay_lag_bytes"]), justify="right"),
     Column("Delay", lambda n: "" if n["lag_s"] is None else seconds_text(n["lag_s"]), justify="right"),
     Column("Slot", _slot, drop=2),
+    Column("Holds", lambda n: _bytes(n["slot"]["held_bytes"]) if n["slot"] else "", drop=3, justify="right"),
     Column("Heard", _heard, drop=3, justify="right"),
     Column("Sent", lambda n: n["sender"]["sent_lsn"] or "" if n["sender"] else "", drop=4, justify="right"),
     Column("Got", lambda n: n["lsn"] or "", drop=4, justify="right"),
+)
+
+SLOTS: Final = (
+    Column("Node", lambda s: s["node"]),
+    Column("Slot", lambda s: s["name"]),
+    Column("Kind", _kind),
+    Column("In use", lambda s: "yes" if s["active"] else Text("no", style=DIM)),
+    Column("Holds", lambda s: _bytes(s["held_bytes"]), justify="right"),
+    Column("WAL", _kept, drop=2),
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from pgvigil.config.section import Section, local_path
-from pgvigil.config.units import Duration, Host, Kind, PathText, Text
+from pgvigil.config.units import Duration, Host, Kind, PathText, Size, Text
 from pgvigil.model.spec import (
     CommandShell,
     Control,
@@ -19,6 +19,7 @@ from pgvigil.model.spec import (
     PgCtlCluster,
     Replication,
     ShellSpec,
+    SpareSlots,
     SshShell,
     Systemd,
 )
@@ -222,6 +223,21 @@ class ReplicationSection(LoginSection):
     slots: StrictBool = Field(
         default=True, description="Keep one physical replication slot for each standby."
     )
+    spare_slots: SpareSlots = Field(
+        default=SpareSlots.LIMITED,
+        description="Keep slots also where nobody reads from them now: one for every other node on each "
+        "node that is primary or may become it, so that a new primary holds back WAL for the others from its "
+        "first moment. `limited`: where max_slot_wal_keep_size is set, for nobody moves them on while no "
+        "controller runs.",
+    )
+    slot_warning: Size = Field(
+        default=4 * 2**30, description="A slot that holds back more WAL than this is told of."
+    )
+    dbname: Text | None = Field(
+        default=None,
+        description="Database that PostgreSQL logs in to for copying logical slots to standbys "
+        "(sync_replication_slots, from 17 on). Streaming needs none.",
+    )
     return_after: Duration = Field(
         default=timedelta(minutes=1),
         description="A node's `upstream` must have been well for this long before the node goes back to it, "
@@ -241,7 +257,11 @@ class ReplicationSection(LoginSection):
         words = self.keywords()
         if default_user and "user" not in words:
             words = {"user": default_user, **words}
-        return Replication(tuple(words.items()), self.slots, self.return_after)
+        if self.dbname:
+            words["dbname"] = self.dbname
+        return Replication(
+            tuple(words.items()), self.slots, self.return_after, self.spare_slots, self.slot_warning
+        )
 
 
 class Via(StrEnum):

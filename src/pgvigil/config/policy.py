@@ -7,7 +7,16 @@ from pydantic import BeforeValidator, Field, StrictBool
 
 from pgvigil.config.section import Section
 from pgvigil.config.units import Duration, DurationOrZero, Kind, MaybeRate, Size, Text
-from pgvigil.model.spec import AfterCrash, FailoverPolicy, Fencing, Hooks, Rate, Timings, WhenUnreachable
+from pgvigil.model.spec import (
+    AfterCrash,
+    FailoverPolicy,
+    Fencing,
+    Hooks,
+    LogicalSlots,
+    Rate,
+    Timings,
+    WhenUnreachable,
+)
 
 
 class ProbeSection(Section):
@@ -89,6 +98,12 @@ class FailoverSection(Section):
     restart_standbys: StrictBool = Field(
         default=False, description="Start a standby again that is found stopped; else it is only reported."
     )
+    logical_slots: LogicalSlots = Field(
+        default=LogicalSlots.PREFER,
+        description="From PostgreSQL 17 on, what a standby counts that lacks copies of the primary's logical "
+        "slots with `failover` (sync_replication_slots): `prefer`: of two equal standbys the one that has "
+        "them; `require`: it is not promoted without --force; `ignore`: as much as any other.",
+    )
     across_locations: StrictBool = Field(
         default=False,
         description="Promote also a standby whose `location` is not the primary's. `false`: only when an "
@@ -107,6 +122,7 @@ class FailoverSection(Section):
             auto_rejoin=self.auto_rejoin,
             restart_standbys=self.restart_standbys,
             across_locations=self.across_locations,
+            logical_slots=self.logical_slots,
         )
 
     def timings(self, probe: ProbeSection) -> Timings:

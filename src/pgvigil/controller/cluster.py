@@ -374,8 +374,9 @@ class ClusterController:
 
     def _situation(self, record: ClusterRecord) -> Situation:
         learnt = {name: self.watch.learnt_paths(name) for name in self.view.nodes}
-        if learnt != record.paths and all(paths.data_dir for paths in learnt.values()):
-            record = replace(record, paths=learnt)
+        removed = {name: Paths() for name in record.paths if name not in learnt}  # their slots remain
+        if {**removed, **learnt} != record.paths and all(paths.data_dir for paths in learnt.values()):
+            record = replace(record, paths={**removed, **learnt})
         return Situation(self.spec, record, self.view, self.diagnosis, self._clock.wall())
 
     def _generation(self) -> Generation:

@@ -25,6 +25,7 @@ from pgvigil.model.sighting import (
 )
 from pgvigil.model.step import (
     Act,
+    AdvanceSlots,
     Decision,
     Fence,
     Hold,
@@ -171,7 +172,7 @@ class Journal:
     def outcome(self, outcome: Outcome, generation: Generation) -> None:
         """Tell what came of a step."""
         step, error = outcome.step, outcome.error
-        if isinstance(step, Nudge) and error is None:
+        if isinstance(step, Nudge | AdvanceSlots) and error is None:
             return
         data = {"took_s": round(outcome.took_s, 4), **outcome.facts}
         name = type(step).__name__.lower()

@@ -88,7 +88,8 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         sync_state=sender.sync_state if sender else None,
         sender=_sender_status(upstream or "", sender) if sender else None,
         receiver=_receiver_status(receiver) if receiver else None,
-        slot=SlotStatus(name=slot.name, active=slot.active, wal_status=slot.wal_status) if slot else None,
+        slot=slot,
+        slots=[slot_status(each) for each in last.facts.slots] if last else [],
         backups=[_backup(each) for each in view.answer.backups] if view.answer else [],
         wanted_upstream=node.upstream,
         apply_delay_s=last.facts.apply_delay_s if last else 0.0,
@@ -267,11 +268,26 @@ def _sender_of(scene: Scene, node: NodeSpec, upstream: NodeName) -> Sender | Non
     return next((sender for sender in senders if sender.address == node.host), None)
 
 
-def _slot(scene: Scene, node: NodeSpec, upstream: str | None, receiver: Receiver | None) -> Slot | None:
+def slot_status(slot: Slot) -> SlotStatus:
+    """A replication slot as `status` shows it."""
+    return SlotStatus(
+        name=slot.name,
+        active=slot.active,
+        wal_status=slot.wal_status,
+        held_bytes=slot.held,
+        physical=slot.physical,
+        failover=slot.failover,
+        synced=slot.synced,
+    )
+
+
+def _slot(scene: Scene, node: NodeSpec, upstream: str | None, receiver: Receiver | None) -> SlotStatus | None:
     there = scene.view.nodes.get(NodeName(upstream)) if upstream else None
     name = receiver.slot if receiver else slot_name(node.name)
-    slots = there.answer.facts.slots if there and there.answer else ()
-    return next((slot for slot in slots if slot.name == name), None)
+    if there is None or there.answer is None:
+        return None
+    found = (slot for slot in there.answer.facts.slots if slot.name == name)
+    return next((slot_status(slot) for slot in found), None)
 
 
 def _sender_status(upstream: str, sender: Sender) -> SenderStatus:

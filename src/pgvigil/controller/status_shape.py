@@ -89,11 +89,18 @@ class ReceiverStatus(TypedDict):
 
 
 class SlotStatus(TypedDict):
-    """The standby's slot on its upstream."""
+    """A replication slot."""
 
     name: str
     active: bool
     wal_status: str
+    held_bytes: int | None
+    """How much WAL it holds back on its node; None: it never was used."""
+    physical: bool
+    failover: bool
+    """A logical one that standbys are to copy (from 17 on)."""
+    synced: bool
+    """On a standby: such a copy, complete."""
 
 
 class BackupStatus(TypedDict):
@@ -143,6 +150,9 @@ class NodeStatus(TypedDict):
     sender: SenderStatus | None
     receiver: ReceiverStatus | None
     slot: SlotStatus | None
+    """The standby's own, on its upstream."""
+    slots: list[SlotStatus]
+    """All slots on this node, as it last said."""
     backups: list[BackupStatus]
     """Base backups that are taken from it now, whoever takes them."""
     wanted_upstream: str | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pgvigil.decide.situation import Situation, is_down
 from pgvigil.model.sighting import NodeView, Standby
+from pgvigil.model.spec import LogicalSlots
 from pgvigil.model.units import Lsn, NodeName, Timeline
 
 
@@ -22,13 +23,13 @@ def elect(
     *,
     wanted: NodeName | None = None,
     any_lag: bool = False,
-    anywhere: bool = False,
+    forced: bool = False,
     objection: Callable[[NodeView], str] | None = None,
 ) -> Election:
     """Choose among the nodes that answer in recovery (SAFETY §4.5). Pure.
 
-    `wanted`: only that one. `any_lag`: an operator accepts loss of data. `anywhere`: and another location;
-    who is `wanted` may always be there. `objection`: what else may
+    `wanted`: only that one. `any_lag`: an operator accepts loss of data. `forced`: and another location,
+    where who is `wanted` may always be, and loss of logical slots. `objection`: what else may
     speak against a node; empty if nothing does.
     """
     rejected: list[str] = []
@@ -37,8 +38,8 @@ def elect(
         if wanted not in (None, node.name):
             continue
         reason = unfit(situation, node, any_lag=any_lag)
-        if not reason and wanted is None and not anywhere:
-            reason = elsewhere(situation, node.name)
+        if not reason and not forced:
+            reason = (wanted is None and elsewhere(situation, node.name)) or _forgets(situation, node)
         if not reason and objection:
             reason = objection(node)
         if reason:
@@ -87,6 +88,24 @@ def elsewhere(situation: Situation, name: NodeName) -> str:
     return f"it stands in {there}, the primary in {here} (failover.across_locations is off)"
 
 
+def lacking_slots(situation: Situation, node: NodeView) -> tuple[str, ...]:
+    """The primary's logical slots that are to survive it, and of which this standby has no complete copy."""
+    last = situation.primary.last
+    if last is None or node.answer is None or node.name == situation.record.primary:
+        return ()
+    copies = {slot.name for slot in node.answer.facts.slots if slot.synced and not slot.invalid}
+    wanted = {slot.name for slot in last.facts.slots if slot.failover and not slot.invalid}
+    return tuple(sorted(wanted - copies))
+
+
+def _forgets(situation: Situation, node: NodeView) -> str:
+    """Why it cannot stand in for logical slots; empty: it can, or that is not asked for."""
+    if situation.spec.failover.logical_slots is not LogicalSlots.REQUIRE:
+        return ""
+    names = ", ".join(lacking_slots(situation, node))
+    return f"it has no copy of logical slots that must survive: {names}" if names else ""
+
+
 def rescuable(situation: Situation) -> bool:
     """Whether the old primary's host can hand over the WAL that was never sent (SAFETY §4.4).
 
@@ -123,7 +142,17 @@ def known_end(situation: Situation, timeline: Timeline) -> int:
 
 
 def _rank(situation: Situation, node: NodeView, role: Standby) -> tuple[object, ...]:
-    """Smaller is better: newest timeline, furthest, highest priority, same location, name."""
+    """Smaller is better: newest timeline, furthest, copies of logical slots, priority, location, name."""
     spec = situation.spec.node(node.name)
     here = situation.spec.node(situation.record.primary).location
-    return (-role.timeline, -int(role.furthest), -spec.priority, spec.location != here, node.name)
+    lacking = lacking_slots(situation, node)
+    if situation.spec.failover.logical_slots is LogicalSlots.IGNORE:
+        lacking = ()
+    return (
+        -role.timeline,
+        -int(role.furthest),
+        len(lacking),
+        -spec.priority,
+        spec.location != here,
+        node.name,
+    )

@@ -258,7 +258,7 @@ def _failover(situation: Situation, command: Failover) -> Act | Refused:
         detail = "; ".join(text for f in situation.diagnosis.findings for text in f.evidence)
         hint = f"make sure that {record.primary} is off, then add --force"
         return Refused(Unsafe(f"it is not proved that {record.primary} is gone", detail=detail, hint=hint))
-    election = elect(situation, wanted=command.to, any_lag=command.force, anywhere=command.force)
+    election = elect(situation, wanted=command.to, any_lag=command.force, forced=command.force)
     if election.chosen is None:
         return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
     if not command.force and (wait := fencing.may_not_promote(situation)):
@@ -281,7 +281,7 @@ def _force_on(situation: Situation, command: Failover) -> Act | Refused:
         another = f"name another standby: pgvigil failover {record.cluster} --to NODE --force"
         hint = another if late else "wait until it is finished: pgvigil status --watch"
         return Refused(Unsafe(f"{record.primary} answers; the change goes on by itself", hint=hint))
-    election = elect(situation, wanted=command.to, any_lag=True, anywhere=True)
+    election = elect(situation, wanted=command.to, any_lag=True, forced=True)
     if election.chosen is None:
         return Refused(Unsafe("no standby is fit to be promoted", detail="; ".join(election.rejected)))
     evidence = ("an operator asked for it", "loss of data was accepted")

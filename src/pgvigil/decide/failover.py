@@ -317,10 +317,10 @@ def _elected(situation: Situation, ground: lossless.Ground | None) -> Election:
     any_lag = record.forced or ground is not None
     objection = partial(ground.objection, situation) if ground else partial(left_behind, situation)
     election = elect(
-        situation, wanted=record.candidate, any_lag=any_lag, anywhere=record.forced, objection=objection
+        situation, wanted=record.candidate, any_lag=any_lag, forced=record.forced, objection=objection
     )
     if election.chosen is None and record.candidate is not None:
-        election = elect(situation, any_lag=any_lag, anywhere=record.forced, objection=objection)
+        election = elect(situation, any_lag=any_lag, forced=record.forced, objection=objection)
     return election
 
 

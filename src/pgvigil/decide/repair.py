@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from pgvigil.decide import copying, topology
+from pgvigil.decide import copying, slots, topology
 from pgvigil.decide.situation import (
     Situation,
     below,
@@ -19,11 +19,10 @@ from pgvigil.model.command import FollowUpstream, Refused, Rejoin
 from pgvigil.model.diagnosis import Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.sighting import HostAnswer, NodeView, Postmaster
-from pgvigil.model.spec import Protection, slot_name
+from pgvigil.model.spec import Protection
 from pgvigil.model.step import (
     Act,
     ClearSignal,
-    DropSlots,
     Fence,
     Follow,
     Nudge,
@@ -33,7 +32,6 @@ from pgvigil.model.step import (
     Step,
     StopMode,
 )
-from pgvigil.model.units import NodeName
 
 PATIENCE_S: Final = 60.0
 """So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
@@ -139,7 +137,7 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     if node.name == record.primary:
         if _signal_left(situation, node):
             return ClearSignal(node.name, record.generation)
-        return _tidy(situation, node, {slot_name(node.name)})
+        return slots.upkeep(situation, node)
     if not situation.is_ours(node) or node.primary:
         return None
     if fence := _unheard_primary(situation, node):
@@ -167,12 +165,7 @@ def _repair(situation: Situation, node: NodeView) -> Step | None:
     if _under_another_name(situation, node) or _needed_to_acknowledge(situation, node):
         return Follow(node.name, record.primary, record.generation)
     if node.standby and node.standby.receiver:
-        unused = {
-            slot_name(other.name)
-            for other in situation.spec.nodes
-            if not _may_read_from(situation, other.name, node)
-        }
-        return _tidy(situation, node, unused)
+        return slots.upkeep(situation, node)
     return None
 
 
@@ -264,22 +257,3 @@ def _reattach(situation: Situation, node: NodeView) -> Step | None:
     if situation.spec.failover.auto_rejoin and isinstance(node.host, HostAnswer):
         return _rebuild(situation, node)
     return None
-
-
-def _tidy(situation: Situation, node: NodeView, unused: set[str]) -> Step | None:
-    """Our physical slots that nobody reads from this node: they would hold back its WAL for ever."""
-    if node.answer is None:
-        return None
-    slots = [s.name for s in node.answer.facts.slots if s.physical and not s.active and s.name in unused]
-    return DropSlots(node.name, tuple(sorted(slots)), situation.record.generation) if slots else None
-
-
-def _may_read_from(situation: Situation, name: NodeName, upstream: NodeView) -> bool:
-    """Whether a node streams from `upstream`, or may when it comes back: one never seen yet may."""
-    node = situation.view.nodes.get(name)
-    if node is None:
-        return False
-    if node.last is None:
-        return name != upstream.name
-    conninfo = getattr(node.last.role, "conninfo", "")
-    return points_at(conninfo, situation.spec.node(upstream.name))

@@ -88,7 +88,7 @@ def _fit(situation: Situation, node: NodeView, name: NodeName) -> bool:
     return bool(
         upstream
         and primary
-        and name not in record.deposed | record.left
+        and name not in record.deposed | record.left | record.maintenance
         and situation.is_ours(upstream)
         and streams(upstream, primary.timeline)
         and not below(situation, upstream, node.name)

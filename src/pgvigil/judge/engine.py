@@ -15,6 +15,7 @@ from pgvigil.judge.primary_hung import primary_hung
 from pgvigil.judge.primary_lost import primary_lost
 from pgvigil.judge.primary_restarting import primary_restarting
 from pgvigil.judge.primary_unhealthy import primary_locked_out, primary_overloaded, primary_unseen
+from pgvigil.judge.slot_holds_wal import slots_hold_wal
 from pgvigil.judge.stale_primary import stale_primaries
 from pgvigil.judge.standby import standby_problems
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
@@ -50,6 +51,7 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
         *stale_primaries(case),
         *_explain_primary(case),
         *standby_problems(case),
+        *slots_hold_wal(case),
         *missing_guards(case),
     )
     order = {problem: place for place, problem in enumerate(Problem)}

@@ -44,6 +44,8 @@ class Problem(StrEnum):
     """A standby does not stream, or streams from elsewhere."""
     STANDBY_LAGGING = auto()
     """A standby streams but is further behind than `max_lag`."""
+    SLOT_HOLDS_WAL = auto()
+    """A replication slot holds much WAL, or has lost what it was to hold."""
     GUARD_MISSING = auto()
     """A node ought to have a guard, and none that counts runs there."""
 

@@ -90,6 +90,14 @@ class Slot:
     active: bool
     restart: Lsn | None
     wal_status: str
+    failover: bool = False
+    """A logical one that standbys are to copy (from 17 on)."""
+    synced: bool = False
+    """On a standby: such a copy, complete."""
+    invalid: str = ""
+    """Why PostgreSQL gave it up (from 17 on); empty: it did not."""
+    held: int | None = None
+    """Bytes of WAL that it holds back; None: none, it never was used, or was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +309,8 @@ class NodeView:
     """When it last did not speak (see `speaks`); None: it always did."""
     streams_since: Instant | None = None
     """Since when this standby has been seen to stream without a break; None: it does not."""
+    idle_slots: Mapping[str, Instant] = field(default_factory=dict)
+    """Since when nobody has been seen to use each slot of this node that is not in use."""
     missed: Mapping[str, Missed] = field(default_factory=dict)
     """Upstreams (as `primary_conninfo`) that this standby was pointed at in vain lately."""
 

@@ -165,6 +165,18 @@ class WitnessSpec:
     shell: ShellSpec
 
 
+class SpareSlots(StrEnum):
+    """Whether each node that may be primary has a slot for every other node, also one that reads elsewhere.
+
+    A new primary then holds back WAL from its first moment.
+    """
+
+    LIMITED = auto()
+    """Where `max_slot_wal_keep_size` limits them: nobody moves them while no controller runs."""
+    ALWAYS = auto()
+    NEVER = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Replication:
     """How standbys log in at their upstream; libpq keywords, never a password.
@@ -176,6 +188,9 @@ class Replication:
     slots: bool = True
     return_after: timedelta = timedelta(minutes=1)
     """An upstream that is configured must have been well for so long before a standby goes back to it."""
+    spare_slots: SpareSlots = SpareSlots.LIMITED
+    slot_warning_bytes: int = 4 * 2**30
+    """A slot that holds more WAL than that is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +216,14 @@ class Rate:
     within: timedelta
 
 
+class LogicalSlots(StrEnum):
+    """What logical slots that are to survive a failover (from PostgreSQL 17 on) mean for who is promoted."""
+
+    IGNORE = auto()
+    PREFER = auto()
+    REQUIRE = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class FailoverPolicy:
     """When pgvigil may fail over by itself, and to whom."""
@@ -217,6 +240,7 @@ class FailoverPolicy:
     """Start a standby again that was found stopped (S2-08)."""
     across_locations: bool = False
     """Promote a standby at another location than the primary's without being told which."""
+    logical_slots: LogicalSlots = LogicalSlots.PREFER
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,24 @@ class DropSlots:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeSlots:
+    """Create physical slots that nobody reads from yet, on a node that is primary or may become it."""
+
+    node: NodeName
+    slots: tuple[str, ...]
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceSlots:
+    """Move slots that nobody reads from on to what their standbys have; the WAL before is held no more."""
+
+    node: NodeName
+    slots: tuple[tuple[str, Lsn], ...]
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class Nudge:
     """Have a standby try its upstream again at once, instead of after `wal_retrieve_retry_interval`."""
 
@@ -191,6 +209,8 @@ Step = (
     | RestartServer
     | Rebuild
     | DropSlots
+    | MakeSlots
+    | AdvanceSlots
     | ClearSignal
     | Nudge
 )
@@ -234,6 +254,10 @@ def sentence(step: Step) -> str:
             return f"make {node} a standby of {upstream} ({method})"
         case DropSlots(node, slots):
             return f"drop unused slots on {node}: {', '.join(slots)}"
+        case MakeSlots(node, slots):
+            return f"make slots on {node}: {', '.join(slots)}"
+        case AdvanceSlots(node, slots):
+            return f"move slots on {node} on: {', '.join(name for name, _ in slots)}"
         case Nudge(node):
             return f"have {node} try its upstream again at once"
         case ClearSignal(node):

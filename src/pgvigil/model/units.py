@@ -115,3 +115,13 @@ def size_words(size: int) -> str:
         value = value / 1024
         units.pop(0)
     return f"{value:.1f} {units[0]}" if value < 10 and value != size else f"{value:.0f} {units[0]}"
+
+
+def bytes_text(amount: int) -> str:
+    """A size for people: `3.4 GB`."""
+    size, unit = float(amount), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if abs(size) < 1024 or unit == "TB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"

@@ -74,8 +74,14 @@ select current_setting('server_version_num') as version,
   (select system_identifier from pg_control_system()) as system_id,
   (select json_object_agg(n, current_setting(n, true)) from unnest($1::text[]) n) as settings,
   (select json_agg(json_build_object('name', slot_name, 'physical', slot_type = 'physical',
-     'active', active, 'restart', restart_lsn, 'status', coalesce(wal_status, '')))
-   from pg_replication_slots) as slots,
+     'active', active, 'restart', restart_lsn, 'status', coalesce(wal_status, ''),
+     'failover', to_jsonb(s) ->> 'failover' = 'true',
+     'synced', to_jsonb(s) ->> 'synced' = 'true' and not temporary,
+     'invalid', to_jsonb(s) ->> 'invalidation_reason',
+     'held', greatest(pg_wal_lsn_diff(case when pg_is_in_recovery()
+       then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+       else pg_current_wal_lsn() end, restart_lsn), 0)::bigint))
+   from pg_replication_slots s) as slots,
   (select json_agg(name order by name) from pg_settings where pending_restart) as pending
 """
 
@@ -105,7 +111,17 @@ def read_facts(row: Row) -> Facts:
     """The row of `FACTS`."""
     settings = {k: v for k, v in json.loads(row["settings"] or "{}").items() if v is not None}
     slots = [
-        Slot(s["name"], s["physical"], s["active"], _lsn(s["restart"]), s["status"])
+        Slot(
+            name=s["name"],
+            physical=s["physical"],
+            active=s["active"],
+            restart=_lsn(s["restart"]),
+            wal_status=s["status"],
+            failover=bool(s["failover"]),
+            synced=bool(s["synced"]),
+            invalid=s["invalid"] or "",
+            held=s["held"] if s["restart"] else None,
+        )
         for s in json.loads(row["slots"] or "[]")
     ]
     return Facts(

@@ -19,10 +19,13 @@ class Streams:
         self._lost: dict[NodeName, Instant] = {}
         self._since: dict[NodeName, Instant] = {}
         self._missed: dict[NodeName, dict[str, Missed]] = {}
+        self._idle: dict[NodeName, Mapping[str, Instant]] = {}
         self._counted: dict[NodeName, tuple[str, Instant]] = {}
 
     def note(self, node: NodeName, look: SqlLook) -> None:
         """The newest look at a node over SQL."""
+        if isinstance(look, Answer):
+            self._note_slots(node, look)
         match look:
             case Answer(role=Standby(receiver=receiver, conninfo=conninfo), at=at):
                 if receiver is None or receiver.status != "streaming":
@@ -46,6 +49,15 @@ class Streams:
     def missed(self, node: NodeName) -> Mapping[str, Missed]:
         """The upstreams it was pointed at in vain."""
         return dict(self._missed.get(node, {}))
+
+    def idle_slots(self, node: NodeName) -> Mapping[str, Instant]:
+        """Since when nobody has been seen to use each slot there that is not in use."""
+        return dict(self._idle.get(node, {}))
+
+    def _note_slots(self, node: NodeName, look: Answer) -> None:
+        before = self._idle.get(node, {})
+        idle = (slot.name for slot in look.facts.slots if not slot.active)
+        self._idle[node] = {name: before.get(name, look.at) for name in idle}
 
     def _streaming(self, node: NodeName, at: Instant) -> None:
         self._lost.pop(node, None)

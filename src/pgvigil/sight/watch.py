@@ -189,6 +189,7 @@ class ClusterWatch:
             cut_off=self._cut_off.of(name),
             receiver_lost_at=self._streams.lost_at(name),
             streams_since=self._streams.since(name),
+            idle_slots=self._streams.idle_slots(name),
             missed=self._streams.missed(name),
             owed_since=self._owed.get(name, {}),
             unheard_at=self._unheard.get(name),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pgvigil.act import replication, rescue, synchrony
+from pgvigil.act import replication, rescue, slots, synchrony
 from pgvigil.model.sighting import Farewell
 from pgvigil.model.units import Lsn, SqlState
 from pgvigil.ports.contract import QueryFailed, Row
@@ -152,19 +152,31 @@ def _facts(server: "Server", _: Params, __: "Life") -> Rows:
         "wal_level": "replica",
         "hot_standby": "on",
         "recovery_min_apply_delay": "0",
+        "max_slot_wal_keep_size": "64GB",
+        "wal_segment_size": "64kB",  # smaller than any real one: what a simulation writes is little, too
         "primary_slot_name": server.settings.get("primary_slot_name", ""),
         "synchronous_commit": "on",
         NAMES: server.settings.get(NAMES, ""),
     }
-    slots = [
-        {"name": name, "physical": True, "active": name in active, "restart": _text(at), "status": "reserved"}
+    found = [
+        {
+            "name": name,
+            "physical": True,
+            "active": name in active,
+            "restart": _text(at),
+            "status": "reserved",
+            "failover": None,
+            "synced": None,
+            "invalid": None,
+            "held": max(server.data.end - at, 0),
+        }
         for name, at in sorted(server.data.slots.items())
     ]
     row = {
         "version": VERSION,
         "system_id": SYSTEM_ID,
         "settings": json.dumps(settings),
-        "slots": json.dumps(slots) if slots else None,
+        "slots": json.dumps(found) if found else None,
         "pending": None,
     }
     return (row,)
@@ -226,6 +238,16 @@ def _create_slot(server: "Server", params: Params, _: "Life") -> Rows | QueryFai
         return QueryFailed(f'replication slot "{name}" already exists', SqlState("42710"))
     server.data.slots[name] = held = max(server.data.checkpoint, server.data.oldest)
     return ({"slot_name": name, "lsn": _text(held)},)
+
+
+def _advance_slot(server: "Server", params: Params, _: "Life") -> Rows:
+    """pg_replication_slot_advance, with its conditions."""
+    name, to = params[0] or "", min(Lsn.parse(params[1] or "0/0"), server.data.end)
+    used = name in {stream.slot for stream in server.senders.values()}
+    if used or name not in server.data.slots or server.data.slots[name] >= to:
+        return ()
+    server.data.slots[name] = int(to)
+    return ({"pg_replication_slot_advance": f"({name},{to})"},)
 
 
 def _drop_slot(server: "Server", params: Params, _: "Life") -> Rows:
@@ -310,6 +332,7 @@ _TABLE: Final[dict[str, Callable[["Server", Params, "Life"], Rows | QueryFailed]
     "select 1 as one from pg_replication_slots where slot_name = $1": _find_slot,
     "select pg_create_physical_replication_slot($1, true)": _create_slot,
     _DROP: _drop_slot,
+    slots.ADVANCE: _advance_slot,
     "checkpoint": _checkpoint,
     synchrony.SYNC_STATE: _sync_state,
     synchrony.WAITS_FOR: _waits_for,

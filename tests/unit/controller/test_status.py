@@ -117,7 +117,15 @@ def test_lag_is_told_in_bytes_and_seconds_from_both_ends() -> None:
     assert (row["lag_bytes"], row["replay_lag_bytes"], row["lag_s"]) == (4096, 4096, 0.001)
     assert row["sender"]["replayed_lsn"] == str(Lsn(HERE - 4096))
     assert row["receiver"]["host"] == "10.0.0.11"
-    assert row["slot"] == {"name": "pg2", "active": True, "wal_status": "reserved"}
+    assert row["slot"] == {
+        "name": "pg2",
+        "active": True,
+        "wal_status": "reserved",
+        "held_bytes": 0,
+        "physical": True,
+        "failover": False,
+        "synced": False,
+    }
 
 
 def test_a_silent_primary_leaves_its_last_position_to_compare_with() -> None:

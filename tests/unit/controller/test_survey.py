@@ -6,7 +6,8 @@ import yaml
 from pgvigil.controller.survey.ask_host import clock_distance, read_host
 from pgvigil.controller.survey.describe import scalar
 from pgvigil.controller.survey.discover import is_loopback
-from pgvigil.controller.survey.seen import bytes_text, conninfo_keywords, holds_password
+from pgvigil.controller.survey.seen import conninfo_keywords, holds_password
+from pgvigil.model.units import bytes_text
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from pgvigil.decide.election import Election, elect, rescuable
 from pgvigil.model.record import Phase
-from pgvigil.model.sighting import Facts, Postmaster
-from pgvigil.model.spec import Tag
+from pgvigil.model.sighting import Facts, Postmaster, Slot
+from pgvigil.model.spec import LogicalSlots, Tag
 from pgvigil.model.step import Hold
 from pgvigil.model.units import Instant, Lsn, NodeName, SystemId, Timeline
 from tests.builders import (
@@ -253,7 +253,7 @@ def test_no_standby_of_another_location_is_promoted_by_itself() -> None:
 
 def test_an_operator_may_name_a_standby_of_another_location() -> None:
     assert elected(only(SITES, "pg3"), wanted=PG3).chosen == PG3
-    assert elected(only(SITES, "pg3"), anywhere=True).chosen == PG3
+    assert elected(only(SITES, "pg3"), forced=True).chosen == PG3
     assert elected(only(SITES, "pg3"), any_lag=True).chosen is None
 
 
@@ -274,3 +274,51 @@ def test_the_hold_names_the_way_to_another_location() -> None:
     assert isinstance(hold, Hold)
     assert hold.rule == "nobody_fit"
     assert hold.hint == "to go to another location: pgvigil failover orders --to pg3"
+
+
+def slotted(cluster: Cluster, node: str, *slots: Slot) -> Cluster:
+    return said(cluster, node, facts=replace(facts(cluster, node), slots=slots))
+
+
+SUBSCRIBED = slotted(C, "pg1", Slot("sub", False, True, HERE, "reserved", failover=True))
+COPY = Slot("sub", False, False, HERE, "reserved", failover=True, synced=True)
+COPIED = slotted(SUBSCRIBED, "pg3", COPY)
+
+
+def slots_count(cluster: Cluster, how: LogicalSlots) -> Cluster:
+    return changed_spec(cluster, failover=replace(cluster.spec.failover, logical_slots=how))
+
+
+def test_of_two_equal_standbys_the_one_with_copies_of_logical_slots_is_promoted() -> None:
+    assert elected(SUBSCRIBED).chosen == PG2
+    assert elected(COPIED).chosen == PG3
+    assert elected(changed_node(COPIED, "pg2", priority=900)).chosen == PG3
+    assert elected(slots_count(COPIED, LogicalSlots.IGNORE)).chosen == PG2
+    assert elected(ahead(COPIED, "pg2", by=1)).chosen == PG2, "no commit is given up for a slot"
+
+
+def test_copies_of_logical_slots_can_be_required() -> None:
+    strict = slots_count(COPIED, LogicalSlots.REQUIRE)
+    assert elected(strict).chosen == PG3
+    assert why(strict, "pg2") == "it has no copy of logical slots that must survive: sub"
+    alone = slotted(strict, "pg3")
+    assert elected(alone).chosen is None
+    assert elected(alone, wanted=PG3).chosen is None
+    assert elected(alone, wanted=PG3, forced=True).chosen == PG3
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        pytest.param(replace(COPY, synced=False), id="not complete"),
+        pytest.param(replace(COPY, invalid="rows_removed"), id="given up"),
+        pytest.param(replace(COPY, name="other"), id="another"),
+    ],
+)
+def test_what_is_no_copy_of_a_logical_slot(slot: Slot) -> None:
+    assert elected(slotted(slots_count(SUBSCRIBED, LogicalSlots.REQUIRE), "pg3", slot)).chosen is None
+
+
+def test_a_logical_slot_that_is_not_to_survive_asks_nothing() -> None:
+    plain = slotted(C, "pg1", Slot("sub", False, True, HERE, "reserved"))
+    assert elected(slots_count(plain, LogicalSlots.REQUIRE)).chosen == PG2

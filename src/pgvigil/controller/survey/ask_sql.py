@@ -17,8 +17,10 @@ from pgvigil.ports.contract import NodePorts, NoReply, QueryFailed, Rejected, Ro
 SETTINGS: Final = (
     "archive_mode", "cluster_name", "config_file", "data_checksums", "data_directory", "fsync",
     "full_page_writes", "hba_file", "hot_standby", "max_connections", "max_locks_per_transaction",
+    "hot_standby_feedback",
     "max_prepared_transactions", "max_replication_slots", "max_slot_wal_keep_size", "max_wal_senders",
     "max_worker_processes", "primary_conninfo", "primary_slot_name", "recovery_min_apply_delay",
+    "sync_replication_slots", "synchronized_standby_slots",
     "recovery_target_timeline", "restore_command", "synchronous_commit", "synchronous_standby_names",
     "wal_keep_size", "wal_level", "wal_log_hints", "wal_receiver_timeout",
 )  # fmt: skip
@@ -63,7 +65,8 @@ order by 3, 4, 1
 _SLOTS: Final = """
 select slot_name, slot_type = 'physical' as physical, active, coalesce(wal_status, '') as wal_status,
   coalesce(greatest(pg_wal_lsn_diff($1::pg_lsn, restart_lsn), 0), 0)::bigint as held,
-  coalesce(to_jsonb(s) ->> 'failover', 'false') = 'true' as failover
+  coalesce(to_jsonb(s) ->> 'failover', 'false') = 'true' as failover,
+  coalesce(to_jsonb(s) ->> 'synced', 'false') = 'true' as synced
 from pg_replication_slots s where not temporary order by 1
 """
 _LOWERED: Final = """
@@ -215,6 +218,7 @@ def _slot(row: Row) -> SlotSeen:
         held_bytes=_int(row["held"]),
         wal_status=_text(row, "wal_status"),
         failover=_bool(row["failover"]),
+        synced=_bool(row["synced"]),
     )
 
 

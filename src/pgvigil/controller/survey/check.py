@@ -5,6 +5,7 @@ from typing import Final
 
 from pgvigil.controller.survey.check_guards import all_well, guards
 from pgvigil.controller.survey.check_hosts import hosts
+from pgvigil.controller.survey.check_logical import logical_slots
 from pgvigil.controller.survey.check_logins import logins, tried
 from pgvigil.controller.survey.check_policy import policy
 from pgvigil.controller.survey.check_rights import rights
@@ -34,6 +35,7 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (settings, lambda seen: "settings: every node can be primary and standby" if _all_answer(seen) else ""),
     (synchrony, lambda seen: promised(seen)),
     (slots, lambda seen: _slots(seen)),
+    (logical_slots, lambda seen: ""),
     (hosts, lambda seen: _hosts(seen)),
     (witnesses, lambda seen: ""),
     (guards, all_well),

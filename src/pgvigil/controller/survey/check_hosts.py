@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from pgvigil.controller.survey.items import advice, at, error, listed, warning
-from pgvigil.controller.survey.seen import ClusterSeen, HostSeen, NodeSeen, bytes_text
+from pgvigil.controller.survey.seen import ClusterSeen, HostSeen, NodeSeen
 from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import OwnCommands, PgCtl, PgCtlCluster, Systemd
+from pgvigil.model.units import bytes_text
 
 CLOCK_S: Final = 2.0
 FREE_BYTES: Final = 1 << 30

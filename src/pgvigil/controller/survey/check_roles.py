@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pgvigil.controller.survey.items import advice, at, error, fine, listed, warning
-from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SqlSeen, bytes_text, holds_password
+from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SqlSeen, holds_password
 from pgvigil.model.check import CheckItem
+from pgvigil.model.units import bytes_text
 
 
 def cluster(seen: ClusterSeen) -> Iterator[CheckItem]:

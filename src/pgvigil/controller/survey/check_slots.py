@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from pgvigil.controller.survey.items import advice, at, listed, set_and_reload, warning
-from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SlotSeen, SqlSeen, bytes_text
+from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SlotSeen, SqlSeen
 from pgvigil.model.check import CheckItem
 from pgvigil.model.spec import slot_name
+from pgvigil.model.units import bytes_text
 
 
 def slots(seen: ClusterSeen) -> Iterator[CheckItem]:
@@ -45,8 +46,8 @@ def _slot(seen: ClusterSeen, node: NodeSeen, slot: SlotSeen) -> Iterator[CheckIt
         yield warning(
             place, f"slot {slot.name} is broken: the WAL it was to hold is gone", f"on {node.name}: {drop}"
         )
-    elif not slot.physical:
-        yield from _logical(seen, node, slot)
+    elif not slot.physical or (not node.is_primary and _is_spare(seen, node, slot)):
+        return  # logical ones have a place of their own
     elif not slot.active and slot.held_bytes:
         used = slot.name in _used(seen, node)
         what = f"slot {slot.name} is used by nobody and holds {bytes_text(slot.held_bytes)} of WAL"
@@ -65,15 +66,10 @@ def _slot(seen: ClusterSeen, node: NodeSeen, slot: SlotSeen) -> Iterator[CheckIt
         )
 
 
-def _logical(seen: ClusterSeen, node: NodeSeen, slot: SlotSeen) -> Iterator[CheckItem]:
-    """A failover leaves logical slots behind, but for those that standbys synchronise (from 17 on)."""
-    if slot.failover or not node.is_primary:
-        return
-    yield warning(
-        at(seen, node),
-        f"logical slot {slot.name} does not survive a failover: its subscriber would have to begin anew",
-        "from PostgreSQL 17 on: ALTER SUBSCRIPTION … SET (failover = true), and sync_replication_slots = on",
-    )
+def _is_spare(seen: ClusterSeen, node: NodeSeen, slot: SlotSeen) -> bool:
+    """Whether it is kept on a standby for when that is primary, and holds no more than is usual."""
+    ours = slot.name in {slot_name(other.name) for other in seen.spec.others(node.name)}
+    return ours and not slot.active and slot.held_bytes < seen.spec.replication.slot_warning_bytes
 
 
 def _used(seen: ClusterSeen, node: NodeSeen) -> set[str]:
@@ -86,6 +82,7 @@ def _limit(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[CheckIte
     if sql.number("max_slot_wal_keep_size") == -1 and seen.spec.replication.slots:
         yield advice(
             at(seen, node),
-            "nothing limits the WAL that slots hold: a standby that stays away fills the disk",
+            "nothing limits the WAL that slots hold: a standby that stays away fills the disk, and pgvigil "
+            "keeps no spare slots for when another node is primary",
             set_and_reload("max_slot_wal_keep_size", "'20GB'") + "  (what your disk can spare)",
         )

@@ -61,6 +61,8 @@ class SlotSeen:
     held_bytes: int
     wal_status: str
     failover: bool
+    synced: bool = False
+    """On a standby: a complete copy of the primary's logical slot (from 17 on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +265,3 @@ def conninfo_keywords(text: str) -> dict[str, str]:
 def holds_password(conninfo: str) -> bool:
     """Whether a connection string has a password in it."""
     return bool(_SECRET.search(conninfo))
-
-
-def bytes_text(amount: int) -> str:
-    """A size for people: `3.4 GB`."""
-    size, unit = float(amount), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if abs(size) < 1024 or unit == "TB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
