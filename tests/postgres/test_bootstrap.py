@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from pgvigil.cli.app import app
 from pgvigil.controller.bootstrap import NOTE
 from pgvigil.demo.servers import HOST, LOGIN, REPLICATION_LOGIN, Server, Servers, config_text, wait_until
+from tests.postgres.service import Service
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 WORDS = ["--set", "fsync=off", "--set", "shared_buffers=16MB", "--set", "wal_keep_size=64MB"]
@@ -27,6 +28,7 @@ class Ground:
         self.servers = servers
         self.nodes = [servers._new(name) for name in ("pg1", "pg2", "pg3")]
         self.file = servers.home / "pgvigil.yaml"
+        self.sockets = f"unix_socket_directories={servers.home}/socket"
         self.configure()
 
     def configure(self, **of_pg1: object) -> None:
@@ -38,8 +40,7 @@ class Ground:
         return CliRunner().invoke(app, ["--config", str(self.file), *words])
 
     def bootstrap(self, *words: str) -> Result:
-        sockets = f"unix_socket_directories={self.servers.home}/socket"
-        return self.run("bootstrap", "orders", *WORDS, "--set", sockets, *words)
+        return self.run("bootstrap", "orders", *WORDS, "--set", self.sockets, *words)
 
     def one(self, server: Server, sql: str) -> Any:
         return server.sql(sql)[0][0]
@@ -93,7 +94,7 @@ def test_a_cluster_is_made_on_empty_hosts(ground: Ground) -> None:
 def test_it_goes_on_after_an_interruption(ground: Ground) -> None:
     """The first node is made, and Ctrl-C comes before the others are."""
     pg1, pg2, pg3 = ground.nodes
-    words = [*WORDS, "--set", f"unix_socket_directories={ground.servers.home}/socket", "--yes"]
+    words = [*WORDS, "--set", ground.sockets, "--yes"]
     program = [sys.executable, "-m", "pgvigil", "--config", str(ground.file), "bootstrap", "orders", *words]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
@@ -176,3 +177,39 @@ def test_the_server_never_gets_a_password_in_the_clear(ground: Ground) -> None:
     wait_until(lambda: list((pg1.data_dir / "log").iterdir()), within_s=10, what="a log")
     written = told.output + "".join(p.read_text() for p in (pg1.data_dir / "log").iterdir())
     assert not any(secret in written for secret in secrets)
+
+
+def test_a_controller_that_runs_takes_it_over(ground: Ground) -> None:
+    with Service(ground.servers) as service:
+        service.await_that(lambda status: status["generation"] == 0, "nothing there yet")
+        told = service.command("bootstrap", "orders", *WORDS, "--set", ground.sockets, "--yes")
+        assert told.returncode == 0, told.stdout + told.stderr
+        status = service.await_health()
+        assert status["primary"] == "pg1"
+        ground.nodes[2].wait_streaming(ground.nodes[0])
+
+
+def test_configuration_outside_of_the_data_directory(ground: Ground) -> None:
+    """As on Debian: /etc has the files, made by pg_createcluster; the data directory is empty."""
+    document = yaml.safe_load(ground.file.read_text())
+    account, home = ground.servers.account, ground.servers.home
+    for node in ground.nodes:
+        etc = home / f"etc-{node.name}"
+        etc.mkdir()
+        account.own(etc)
+        text = f"data_directory = '{node.data_dir}'\nhba_file = '{etc}/pg_hba.conf'\nport = {node.port}\n"
+        text += f"unix_socket_directories = '{home}/socket'\nfsync = off\nlisten_addresses = '{HOST}'\n"
+        account.write(etc / "postgresql.conf", text)
+        account.write(etc / "pg_hba.conf", f"# of {node.name}\nlocal all all peer\n")
+        postgres = document["clusters"]["orders"]["nodes"][node.name]["postgres"]
+        postgres["config_file"] = str(etc / "postgresql.conf")
+    ground.file.write_text(yaml.safe_dump(document))
+    told = ground.run("bootstrap", "orders", "--yes")
+    assert told.exit_code == 0, told.output
+    pg1, _, pg3 = ground.nodes
+    pg3.wait_streaming(pg1)
+    for node in ground.nodes:
+        rules = (home / f"etc-{node.name}" / "pg_hba.conf").read_text()
+        assert rules.endswith(f"# of {node.name}\nlocal all all peer\n")
+        assert rules.count("# Lines of pgvigil bootstrap") == 1
+        assert ground.one(node, "SHOW config_file") == str(home / f"etc-{node.name}" / "postgresql.conf")

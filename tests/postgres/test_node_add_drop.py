@@ -145,3 +145,16 @@ def test_clusters_come_and_go_beside_the_controller(servers: Servers, service: S
     assert other.is_running()
     assert service.command("cluster", "drop", "demo", "--yes").returncode == 2
     service.await_health()
+
+
+def test_one_that_feeds_another_is_not_dropped(servers: Servers) -> None:
+    pg1 = servers.make_primary("pg1")
+    pg2 = servers.add_standby("pg2", pg1)
+    servers.add_standby("pg3", pg2).wait_streaming(pg2)
+    configure(servers)
+    told = Service(servers).command("node", "drop", "pg2", "--destroy", "--yes")
+    assert told.returncode == 3, told.stdout + told.stderr
+    assert "pg3 streams from pg2" in told.stderr
+    assert "pgvigil follow demo pg3 pg1" in told.stderr
+    assert pg2.is_running()
+    assert "pg2" in file_text(servers)

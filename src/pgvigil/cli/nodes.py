@@ -278,6 +278,9 @@ async def _may_go(desk: Desk, spec: ClusterSpec, name: NodeName) -> None:
             detail=str(status["decision"]["reason"]),
             hint=f"see: pgvigil status {spec.name}",
         )
+    if below := [each["name"] for each in status["nodes"] if each["upstream"] == name]:
+        hint = f"point it elsewhere first: pgvigil follow {spec.name} {below[0]} {status['primary']}"
+        raise Unsafe(f"{', '.join(below)} streams from {name}", hint=hint)
     if status["phase"] != "stable":
         hint = "wait until it is finished: pgvigil status --watch"
         raise Unsafe(f"a change of primary is under way ({status['phase']})", hint=hint)
