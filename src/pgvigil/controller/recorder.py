@@ -20,8 +20,8 @@ from pgvigil.model.step import Act, Hold, Plan, Rest
 from pgvigil.model.units import Instant
 from pgvigil.ports.contract import Store
 
-BEFORE: Final = 32
-"""Ticks kept of the time before an event."""
+BEFORE: Final = 16
+"""Ticks kept of the time before an event: some seconds, and about 45 kB of memory for three nodes."""
 AFTER_S: Final = 3.0
 """A recording ends when nothing new was decided or found for so long."""
 LONGEST: Final = 400
