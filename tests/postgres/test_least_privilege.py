@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from pgvigil.config.grants import grants
 from pgvigil.demo.servers import Server, Servers
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import Switchover
+from pgvigil.model.command import RollBackParameters, SetParameters, Switchover
 from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
@@ -64,3 +64,18 @@ def test_failover_rejoin_and_switchover_without_any_superuser(guard: Guard, trio
             "select rolname from pg_roles where rolsuper and rolname in ('watcher', 'copier')"
         )
         assert rows.fetchall() == []
+
+
+def test_parameters_are_set_and_servers_restarted_without_any_superuser(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    changes = {"work_mem": "9MB", "max_connections": "50", "shared_preload_libraries": "auto_explain"}
+    refused = guard.order(SetParameters({**changes, "jit": "perhaps"}, "alice@host"))
+    assert (refused.result, "SQLSTATE 22023" in refused.detail) == ("refused", True), refused
+    outcome = guard.order(SetParameters(changes, "alice@host", restart=True), within_s=180)
+    assert outcome.result == "done", outcome
+    guard.await_health()
+    for name, value in changes.items():
+        assert [server.sql(f"show {name}") for server in trio_of_servers] == [[(value,)]] * 3
+    assert guard.order(RollBackParameters("alice@host", 0)).result == "done"
+    assert [server.sql("show work_mem") for server in trio_of_servers] == [[("4MB",)]] * 3

@@ -7,6 +7,7 @@ from threading import Thread
 import psycopg
 import pytest
 
+from pgvigil.controller.cluster import Mode
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import ReloadServers, RestartServers, Role
@@ -125,3 +126,13 @@ def test_a_restart_that_was_begun_is_finished_without_the_controller(
     after = started(trio_of_servers)
     assert [name for name in before if before[name] != after[name]] == ["pg2"]
     assert trio_of_servers[1].sql("select pg_is_in_recovery()") == [(True,)]
+
+
+def test_without_a_controller_a_command_does_all_of_it(servers: Servers, trio_of_servers: Trio) -> None:
+    before = started(trio_of_servers)
+    with guarding(cluster_spec(servers, trio_of_servers), mode=Mode.ORDERS) as guard:
+        outcome = guard.order(RestartServers(), within_s=120)
+        assert outcome.result == "done", outcome
+        assert guard.primary() != "pg1"
+    after = started(trio_of_servers)
+    assert all(after[name] != before[name] for name in before)
