@@ -1,6 +1,7 @@
 """`restart` on real servers: one after another, under a writer that notices a switchover and nothing else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from threading import Thread
 
@@ -11,6 +12,7 @@ from pgvigil.controller.cluster import Mode
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import ReloadServers, RestartServers, Role
+from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
@@ -136,3 +138,18 @@ def test_without_a_controller_a_command_does_all_of_it(servers: Servers, trio_of
         assert guard.primary() != "pg1"
     after = started(trio_of_servers)
     assert all(after[name] != before[name] for name in before)
+
+
+def test_with_quorum_nothing_acknowledged_is_lost(servers: Servers, trio_of_servers: Trio) -> None:
+    spec = replace(cluster_spec(servers, trio_of_servers), protection=Protection.QUORUM)
+    with guarding(spec) as guard:
+        guard.await_health()
+        with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+            assert guard.order(RestartServers(), within_s=180).result == "done"
+            guard.await_health()
+            in_place = guard.order(RestartServers(role=Role.PRIMARY, in_place=True), within_s=60)
+            assert in_place.result == "done", in_place
+            guard.await_health()
+            writer.stop()
+        assert [before != after for before, after in breaks(writer)] == [True, False]
+        assert writer.lost(trio_of_servers[0].conninfo(dbname="postgres")) == []
