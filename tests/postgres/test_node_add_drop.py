@@ -1,11 +1,15 @@
 """Nodes and clusters that come and go at run time, beside a controller that is not restarted."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from pgvigil.cli import changing
+from pgvigil.cli.app import app
 from pgvigil.demo.servers import Server, Servers, config_text, wait_until
 from tests.postgres.service import Service
 
@@ -158,3 +162,31 @@ def test_one_that_feeds_another_is_not_dropped(servers: Servers) -> None:
     assert "pgvigil follow demo pg3 pg1" in told.stderr
     assert pg2.is_running()
     assert "pg2" in file_text(servers)
+
+
+def test_a_drop_that_was_interrupted_goes_on(
+    servers: Servers, pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C right before the file is written: server, slot and data are gone already."""
+    pg1, _ = pair
+    pg3 = servers.add_standby("pg3", pg1)
+    pg3.wait_streaming(pg1)
+    configure(servers)
+    words = ["--config", str(servers.home / "pgvigil.yaml"), "node", "drop", "pg3", "--destroy", "--yes"]
+    with monkeypatch.context() as patch:
+        patch.setattr(changing, "write", interrupt)
+        told = CliRunner().invoke(app, words)
+    assert told.exit_code == 130, told.output
+    assert "give the command again" in told.output
+    assert "pg3" in file_text(servers)
+    assert not pg3.data_dir.exists()
+    told = CliRunner().invoke(app, [*words, "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["result"] == "done"
+    assert "pg3" not in yaml.safe_load(file_text(servers))["clusters"]["demo"]["nodes"]
+    assert len(list(servers.home.glob("pg3.pgvigil-dropped-*"))) == 1
+    assert pg1.sql("SELECT slot_name FROM pg_replication_slots") == [("pg2",)]
+
+
+def interrupt(_: object) -> None:
+    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from pgvigil.cli import changing
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, node_of, run_async
 from pgvigil.cli.orders import DryRunOption, Order, YesOption, carry_out, progress_lines
 from pgvigil.cli.report import EXIT_CODES, outcome_view
-from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Maintenance, Rejoin
 from pgvigil.model.spec import ClusterSpec, Protection, Tag
@@ -228,6 +228,7 @@ def drop_cluster(
     from pgvigil.config.edit import without_cluster
 
     change = changing.worked_out(desk, lambda text: without_cluster(text, spec.name))
+    run_async(_is_settled(desk, spec))
     plan = [f"take {spec.name} out of {change.file}", "have a running controller read it"]
     if spec.protection is Protection.QUORUM:
         plan.append("synchronous_standby_names stays as it is: commits go on waiting, and nobody adapts it")
@@ -281,6 +282,17 @@ async def _may_go(desk: Desk, spec: ClusterSpec, name: NodeName) -> None:
     if below := [each["name"] for each in status["nodes"] if each["upstream"] == name]:
         hint = f"point it elsewhere first: pgvigil follow {spec.name} {below[0]} {status['primary']}"
         raise Unsafe(f"{', '.join(below)} streams from {name}", hint=hint)
+    _settled(status)
+
+
+async def _is_settled(desk: Desk, spec: ClusterSpec) -> None:
+    """Raises Unsafe while a change of primary is under way: nobody would finish it."""
+    async with desk.reach.look(desk.config, [spec.name]) as ops:
+        (status,) = await ops.status(spec.name)
+    _settled(status)
+
+
+def _settled(status: Json) -> None:
     if status["phase"] != "stable":
         hint = "wait until it is finished: pgvigil status --watch"
         raise Unsafe(f"a change of primary is under way ({status['phase']})", hint=hint)

@@ -64,8 +64,7 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
 async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
     name = order.spec.name
     async with desk.reach.operations(desk.config, [name]) as ops:
-        silent = dry_run or desk.as_json
-        with contextlib.nullcontext(_quiet) if silent else progress_lines(desk) as progress:
+        with contextlib.nullcontext(_quiet) if dry_run else progress_lines(desk) as progress:
             return await ops.order(
                 name, order.command, dry_run=dry_run, within_s=order.within_s, progress=progress
             )
@@ -73,7 +72,13 @@ async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
 
 @contextlib.contextmanager
 def progress_lines(desk: Desk) -> Iterator[Callable[[str], None]]:
-    """Lines with the seconds since the order was given, on standard error; a copy draws a bar there."""
+    """Lines with the seconds since the order was given, on standard error; a copy draws a bar there.
+
+    For programs, nothing.
+    """
+    if desk.as_json:
+        yield _quiet
+        return
     begun = time.monotonic()
     with CopyBar(desk.err) as bar:
 
