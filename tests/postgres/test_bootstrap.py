@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from pgvigil.cli.app import app
 from pgvigil.controller.bootstrap import NOTE
 from pgvigil.demo.servers import HOST, LOGIN, REPLICATION_LOGIN, Server, Servers, config_text, wait_until
+from pgvigil.store.lock import StateLock
 from tests.postgres.service import Service
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
@@ -213,3 +214,26 @@ def test_configuration_outside_of_the_data_directory(ground: Ground) -> None:
         assert rules.endswith(f"# of {node.name}\nlocal all all peer\n")
         assert rules.count("# Lines of pgvigil bootstrap") == 1
         assert ground.one(node, "SHOW config_file") == str(home / f"etc-{node.name}" / "postgresql.conf")
+
+
+def test_two_at_once_do_not_disturb_each_other(ground: Ground) -> None:
+    """The second on the same controller is refused; one from elsewhere sees the first at work."""
+    words = ["--set", ground.sockets, "--yes"]
+    with StateLock(ground.servers.home / "state", name="bootstrap-orders.lock"):
+        assert ground.bootstrap(*words).exit_code == 3
+    pg1, account = ground.nodes[0], ground.servers.account
+    new = Path(f"{pg1.data_dir}.pgvigil-new")
+    account.write(Path(f"{pg1.data_dir}.pgvigil-bootstrap"), "\n")
+    new.mkdir()
+    account.own(new)
+    (new / "half").write_text("")
+    other = account.spawn("sh", "-c", "sleep 60; :", str(new), home=ground.servers.home,
+                          log=ground.servers.home / "log/other")  # fmt: skip
+    try:
+        told = ground.bootstrap(*words)
+        assert told.exit_code == 1, told.output
+        assert "another bootstrap" in told.output
+        assert (new / "half").exists()
+    finally:
+        other.kill()
+        other.wait(10)

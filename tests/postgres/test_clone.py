@@ -176,3 +176,13 @@ def test_status_shows_base_backups_that_others_take(
         slow.wait(10)
     assert not [backup for node in json.loads(run("status", "--json").stdout)[0]["nodes"] if node["name"] ==
                 "pg2" for backup in node["backups"]]  # fmt: skip
+
+
+def test_a_rehearsal_counts_the_wal_senders(servers: Servers) -> None:
+    pg1 = servers.make_primary("pg1", max_wal_senders=2)
+    servers.add_standby("pg2", pg1).wait_streaming(pg1)
+    servers._new("pg3")
+    told = configured(servers)("clone", "pg3", "--dry-run")
+    assert told.exit_code == 3, told.output
+    assert "1 free of 2 on pg1; 2 are needed" in told.output
+    assert "not possible so" in told.output

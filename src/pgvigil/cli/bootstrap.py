@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pgvigil.controller.bootstrap import Ground, Wishes
     from pgvigil.model.units import NodeName
+    from pgvigil.store.lock import StateLock
 
 PANEL = "Protect"
 CLONE_S = 86400.0
@@ -88,10 +89,18 @@ def bootstrap(
         desk.require_person()
         desk.tell(plan_view(steps))
         desk.confirm(f"Make the cluster {spec.name}?", yes=False)
-    desk.interrupted = "give the command again: it goes on where it was"
-    outcome = run_async(_make(desk, spec, wishes))
+    with _alone(desk, spec):
+        outcome = run_async(_make(desk, spec, wishes))
     _tell(desk, outcome)
     raise typer.Exit(EXIT_CODES[outcome.result])
+
+
+def _alone(desk: Desk, spec: ClusterSpec) -> "StateLock":
+    """Two at once would take what the other has begun for leftovers."""
+    from pgvigil.config.load import load
+    from pgvigil.store.lock import StateLock
+
+    return StateLock(load(desk.config_path).state_dir, name=f"bootstrap-{spec.name}.lock")
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -147,6 +156,7 @@ async def _make(desk: Desk, spec: ClusterSpec, wishes: "Wishes") -> Outcome:
     from pgvigil.ports.secrets import verifier
     from pgvigil.wiring import workbench
 
+    desk.interrupted = "give the command again: it goes on where it was"
     with progress_lines(desk) as tell:
         async with workbench(spec, lambda node, text: tell(f"{node}: {text}")) as bench:
             grounds = await work.look(bench)

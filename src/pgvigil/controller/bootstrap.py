@@ -72,6 +72,10 @@ set -e; umask 077
 D=$(readlink -f {data}) || D={data}
 N=$D.pgvigil-new; T=$D.pgvigil-bootstrap
 mkdir -p "${{D%/*}}"
+for q in /proc/[0-9]*; do
+  tr '\\0' '\\n' < "$q/cmdline" 2>/dev/null | grep -qxF -e "$N" || continue
+  echo "process ${{q#/proc/}} is at work in $N: another bootstrap?" >&2; exit 1
+done
 if [ -f "$T" ]; then
   rm -rf "$N"; while IFS= read -r w; do [ -z "$w" ] || rm -rf "$w"; done < "$T"
 fi
@@ -166,12 +170,9 @@ def objections(spec: ClusterSpec, grounds: Mapping[NodeName, Ground], wishes: Wi
     """What stands in the way, node by node; empty: nothing. Pure."""
     first = grounds[wishes.first]
     found = [f"{ground.name}: {wrong}" for ground in grounds.values() for wrong in ground.wrong]
-    if not first.bare and not first.noted:
-        found.append(f"{first.name}: its data directory is not empty")
     for ground in grounds.values():
-        if ground.name == first.name or ground.bare:
-            continue
-        if first.bare or not first.system_id or ground.system_id != first.system_id:
+        copied = bool(first.noted and first.system_id and ground.system_id == first.system_id)
+        if not ground.bare and not (first.noted if ground is first else copied):
             found.append(f"{ground.name}: its data directory is not empty")
     majors = {ground.major for ground in grounds.values()} - {0}
     if len(majors) > 1:
@@ -212,9 +213,8 @@ def passwords(
 def plan(spec: ClusterSpec, grounds: Mapping[NodeName, Ground], wishes: Wishes) -> list[str]:
     """What will be done, as sentences. Pure."""
     first, node = grounds[wishes.first], spec.node(wishes.first)
-    steps = []
+    steps, checks = [], "with" if wishes.checksums else "without"
     if first.bare:
-        checks = "with" if wishes.checksums else "without"
         steps.append(
             f"initdb on {first.name} in {node.data_dir} (PostgreSQL {first.major}, {wishes.encoding}, "
             f"{wishes.locale}, {checks} checksums)"

@@ -14,14 +14,14 @@ POLL_S = 0.1
 
 
 class StateLock:
-    """Holds `STATE_DIR/lock` while entered. The kernel gives it up when the process ends, however it ends.
+    """Holds `STATE_DIR/lock` (or `name`) while entered; the kernel gives it up when the process ends.
 
     Entering waits `wait_s` at most, for a command that is just ending: then it raises Unsafe naming the
     holder's pid. Raises StoreError when the directory cannot be used.
     """
 
-    def __init__(self, state_dir: Path, *, wait_s: float = 0.0) -> None:
-        self._path = state_dir / LOCK_FILE
+    def __init__(self, state_dir: Path, *, wait_s: float = 0.0, name: str = LOCK_FILE) -> None:
+        self._path = state_dir / name
         self._wait_s = wait_s
         self._file: int | None = None
 
