@@ -2,15 +2,18 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgvigil.controller.cluster import Mode
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import CancelScheduled, Drill, Schedule, Switchover
+from pgvigil.model.command import CancelScheduled, Drill, RestartServers, Schedule, Switchover
+from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from pgvigil.store.sqlite import SqliteStore
 from tests.postgres.guard import Guard, cluster_spec, guarding
@@ -116,3 +119,26 @@ def test_a_drill_is_refused_in_an_unhealthy_cluster_and_runs_on_a_schedule(
     guard.order(Schedule(soon(1.0), Drill(PG2)))
     wait_until(lambda: "drill" in guard.kinds(), within_s=60, what="the drill of the schedule")
     assert (guard.primary(), guard.status()["generation"]) == ("pg1", 3)
+
+
+def test_a_drill_in_quorum_mode_and_a_restart_on_a_schedule(servers: Servers, trio_of_servers: Trio) -> None:
+    spec = replace(cluster_spec(servers, trio_of_servers), protection=Protection.QUORUM)
+    with guarding(spec) as guard:
+        guard.await_health()
+        outcome = guard.order(Drill(), within_s=120)
+        assert outcome.result == "done", outcome
+        assert guard.primary() == "pg1"
+        guard.await_health()
+        ((began,),) = trio_of_servers[2].sql("select pg_postmaster_start_time()")
+        guard.order(Schedule(soon(1.0), RestartServers((NodeName("pg3"),))))
+        wait_until(lambda: "schedule_due" in guard.kinds(), within_s=20, what="the time of the restart")
+        guard.await_health()
+        wait_until(lambda: restarted(trio_of_servers[2], began), within_s=30, what="pg3 to be restarted")
+        assert "schedule_failed" not in guard.kinds()
+
+
+def restarted(server: Server, began: object) -> bool:
+    try:
+        return bool(server.sql("select pg_postmaster_start_time()")[0][0] != began)
+    except psycopg.Error:
+        return False
