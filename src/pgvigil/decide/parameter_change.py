@@ -71,7 +71,8 @@ def due(nodes: Mapping[NodeName, NodeParameters], wanted: Wanted) -> dict[NodeNa
     """What is to be written on which node now.
 
     A standby is told of less than its primary runs with, and a primary of more than its standbys run with,
-    only later: either might be restarted at any moment, by somebody else than us.
+    only later: either might be restarted at any moment, by somebody else than us. A standby that replays late
+    on purpose does not know yet that its primary has less, and would not start with less.
     """
     found: dict[NodeName, dict[str, str | None]] = {}
     for name, value in wanted.items():
@@ -98,6 +99,8 @@ def _may(node: NodeParameters, name: str, nodes: Mapping[NodeName, NodeParameter
     to_be = after_restart(node, name, wanted) if name in LIMITED else None
     if to_be is None:
         return True
+    if node.replays_late and to_be < (_running(node, name) or 0):
+        return False
     others = [_running(each, name) for each in nodes.values() if each.primary is not node.primary]
     known = [value for value in others if value is not None]
     return all(value >= to_be for value in known) if node.primary else all(to_be >= v for v in known)

@@ -61,15 +61,17 @@ def restarts(
     left, turns = [name for name in nodes if name in targets], []
     while left:
         standbys = [name for name in left if name != primary]
-        fit = [name for name in standbys if not _less(to_be[name], running[primary])]
+        hindered = {
+            name: _hindrance(nodes[name], to_be[name], running[name], running[primary]) for name in standbys
+        }
+        fit = [name for name in standbys if not hindered[name]]
         if fit:
             turns.append(Turn(fit[0], primary=False))
             running[fit[0]] = to_be[fit[0]]
             left.remove(fit[0])
             continue
         if primary not in left or (why := _primary_blocked(primary, running, to_be, in_place=in_place)):
-            reasons = [_told(name, _less(to_be[name], running[primary])) for name in standbys]
-            return Sequence(tuple(turns), (why,) if primary in left else tuple(reasons))
+            return Sequence(tuple(turns), (why,) if primary in left else tuple(hindered.values()))
         turns.append(Turn(primary, primary=True, switchover=not in_place))
         running[primary] = to_be[primary]
         left.remove(primary)
@@ -103,8 +105,18 @@ def _primary_blocked(
     return ""
 
 
-def _told(name: NodeName, less: tuple[str, ...]) -> str:
-    return f"{name} would come up with less {', '.join(less)} than its primary, and not replay any more"
+def _hindrance(node: NodeParameters, to_be: _Values, runs: _Values, primary: _Values) -> str:
+    """Why a standby may not be restarted now; empty if it may."""
+    if less := _less(to_be, primary):
+        return (
+            f"{node.node} would come up with less {', '.join(less)} than its primary, and not replay any more"
+        )
+    if node.replays_late and (less := _less(to_be, runs)):
+        return (
+            f"{node.node} replays late on purpose, so it does not know yet that its primary has less "
+            f"{', '.join(less)}, and would not start: end the delay first"
+        )
+    return ""
 
 
 def _less(mine: _Values, theirs: _Values) -> tuple[str, ...]:

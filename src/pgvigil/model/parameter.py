@@ -73,6 +73,8 @@ class NodeParameters:
     """What all other configuration files say, as far as our login may read that."""
     mistakes: tuple[str, ...] = ()
     """Lines of configuration files that the server cannot accept, in its words."""
+    replays_late: bool = False
+    """A standby whose replay is paused, or later on purpose: what WAL tells of its primary it learns late."""
 
     @property
     def pending(self) -> frozenset[str]:

@@ -22,6 +22,8 @@ from pg_settings where context <> 'internal'
 ABOUT: Final = """
 select pg_is_in_recovery() as recovering, pg_postmaster_start_time() as started,
   current_setting('data_directory', true) as data_dir,
+  case when pg_is_in_recovery() then pg_is_wal_replay_paused()
+    or current_setting('recovery_min_apply_delay') <> '0' else false end as late,
   has_function_privilege('pg_show_all_file_settings()', 'execute') as may_read_files
 """
 FILE_SETTINGS: Final = """
@@ -64,6 +66,7 @@ async def _read(ports: NodePorts, session: Session) -> NodeParameters:
         written=written,
         files=files,
         mistakes=mistakes,
+        replays_late=about["late"] == "t",
     )
 
 

@@ -1,7 +1,10 @@
 """The order of restarts: no standby ever has less of a limited parameter than its primary."""
 
+from dataclasses import replace
+
 import pytest
 
+from pgvigil.decide.parameter_change import due
 from pgvigil.decide.parameters import Wanted, restarts
 from pgvigil.model.parameter import NodeParameters, Parameter
 from pgvigil.model.units import NodeName
@@ -69,3 +72,13 @@ def test_a_primary_without_standbys_is_only_restarted_in_place() -> None:
     turns, blocked = order(node(PG1, 100), targets="pg1")
     assert (turns, "add --in-place" in blocked[0]) == ([], True)
     assert order(node(PG1, 100), targets="pg1", in_place=True) == (["pg1"], ())
+
+
+def test_a_standby_that_replays_late_is_not_given_less_than_it_knows_of() -> None:
+    late = replace(node(PG3, 100, 50), replays_late=True)
+    turns, blocked = order(node(PG1, 100, 50), node(PG2, 100, 50), late, in_place=True)
+    assert turns == ["pg1", "pg2"]
+    assert "pg3 replays late on purpose" in blocked[0]
+    assert order(node(PG1, 100, 200), replace(node(PG2, 100, 200), replays_late=True))[1] == ()
+    known = {each.node: each for each in (node(PG1, 50, 50), node(PG2, 100), replace(late, written={}))}
+    assert due(known, {"max_connections": "50"}) == {PG2: {"max_connections": "50"}}
