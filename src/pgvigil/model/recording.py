@@ -34,7 +34,9 @@ FORMAT: Final = 1
 LARGEST: Final = 256 * 2**20
 """Bytes that a recording may have when it is unpacked."""
 HIDDEN: Final = "(not recorded)"
-SETTINGS: Final = frozenset({"recovery_min_apply_delay"})
+SETTINGS: Final = frozenset(
+    {"recovery_min_apply_delay", "max_slot_wal_keep_size", "max_replication_slots", "wal_segment_size"}
+)
 """Those of a server's settings that the core reads."""
 READ: Final = ("host", "port", "application_name")
 """Keywords of `primary_conninfo` that the core reads."""
