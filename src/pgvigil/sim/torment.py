@@ -67,6 +67,8 @@ class Torment:
                 server.host.power_on()
         resumed = asyncio.ensure_future(self._resumed())
         await asyncio.sleep(10.0)
+        while any(server.state == "stopping" for server in world.servers.values()):  # noqa: ASYNC110
+            await asyncio.sleep(1.0)
         for server in world.servers.values():
             if server.state == "down" and server.host.alive:
                 server.start()
