@@ -184,5 +184,6 @@ def test_a_rehearsal_counts_the_wal_senders(servers: Servers) -> None:
     servers._new("pg3")
     told = configured(servers)("clone", "pg3", "--dry-run")
     assert told.exit_code == 3, told.output
-    assert "1 free of 2 on pg1; 2 are needed" in told.output
-    assert "not possible so" in told.output
+    words = " ".join(told.output.split())  # where lines break depends on how long a port is
+    assert "1 free of 2 on pg1; 2 are needed" in words
+    assert "not possible so" in words

@@ -13,6 +13,7 @@ from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.act.settings import set_running
 from pgvigil.controller.journal import Journal
 from pgvigil.decide import election, failover, lossless, promotion, quorum, repair, switchover, synchrony
+from pgvigil.decide import engine as decide
 from pgvigil.decide.situation import Situation
 from pgvigil.judge import engine as judge
 from pgvigil.judge import primary_lost
@@ -20,7 +21,7 @@ from pgvigil.judge.case import Case
 from pgvigil.model.diagnosis import Finding, Problem
 from pgvigil.model.record import ClusterRecord, Fenced, Phase
 from pgvigil.model.sighting import NodeView, Refusal, Standby
-from pgvigil.model.step import Act, Fence, SetSync, Stage
+from pgvigil.model.step import Act, Decision, Fence, SetSync, Stage
 from pgvigil.model.units import Generation, Lsn
 from pgvigil.sim.synchrony import NAMES
 
@@ -81,7 +82,11 @@ def take_a_refusal_for_a_crash(patch: pytest.MonkeyPatch) -> None:
 
 
 def act_while_paused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ClusterRecord, "is_paused", lambda _, __: False)
+    def begin(situation: Situation, finding: Finding) -> Decision:
+        return failover.begin(replace(situation, record=replace(situation.record, paused=False)), finding)
+
+    verdicts = dict.fromkeys(failover.VERDICTS, begin)
+    patch.setattr(decide, "REACTIONS", {**decide.REACTIONS, **verdicts})
 
 
 def elect_another_timeline(patch: pytest.MonkeyPatch) -> None:

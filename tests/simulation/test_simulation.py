@@ -20,7 +20,7 @@ FINDS = {
     "record_after_the_effect": 0,
     "prefer_the_less_advanced": 1,
     "take_a_refusal_for_a_crash": 160,
-    "act_while_paused": 77,
+    "act_while_paused": 121,
     "rescue_nothing": 57,
     "leave_stale_primaries_alone": 1,
     "never_rejoin": 0,
