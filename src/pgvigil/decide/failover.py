@@ -106,7 +106,7 @@ def start(
         since=situation.wall,
         began=record.began if record.phase is not Phase.STABLE else silent_since(situation),
         previous=record.previous if record.phase is not Phase.STABLE else record.primary,
-        fenced=None if record.phase is Phase.STABLE else _risk(record),
+        fenced=None if record.phase is Phase.STABLE else _outlives(record),
         candidate=wanted,
         forced=forced,
         at_least=record.at_least,
@@ -275,7 +275,7 @@ def _promote(
         deposed=(record.deposed | {record.primary}) - {chosen},
         at_least=at,
         left=absent(situation, chosen),
-        fenced=_risk(record) or fenced,
+        fenced=_outlives(record) or fenced,
         rescue_from=_rescue_from(situation, fenced) - {chosen},
         since=situation.wall,
         origin=Origin.FAILOVER,
@@ -288,9 +288,9 @@ def _promote(
     return Act("promote", f"promote {chosen}: {why} ({at})", record, stages, (f"fenced: {fenced}",))
 
 
-def _risk(record: ClusterRecord) -> Fenced | None:
-    """A risk taken in an earlier turn of the same change is still there: the first primary may live."""
-    return Fenced.RISK_ACCEPTED if record.fenced is Fenced.RISK_ACCEPTED else None
+def _outlives(record: ClusterRecord) -> Fenced | None:
+    """What an earlier turn of the same change did without: the first primary may still live."""
+    return record.fenced if record.fenced in (Fenced.RISK_ACCEPTED, Fenced.QUORUM) else None
 
 
 def _rescue_from(situation: Situation, fenced: Fenced) -> frozenset[NodeName]:
