@@ -11,6 +11,8 @@ import pytest
 
 from pgvigil.demo.binaries import Binaries, find_postgres
 from pgvigil.demo.servers import Server, Servers, Setting, wait_until
+from pgvigil.demo.writer import Writer
+from tests.postgres.guard import Guard, cluster_spec, guarding
 
 FAST: dict[str, Setting] = {"fsync": False, "wal_retrieve_retry_interval": "100ms"}
 MAJORS: list[int | None] = [int(major) for major in os.environ.get("PGVIGIL_MAJORS", "").split()]
@@ -36,6 +38,21 @@ def trio_of_servers(servers: Servers) -> tuple[Server, Server, Server]:
     for standby in (pg2, pg3):
         standby.wait_streaming(primary)
     return primary, pg2, pg3
+
+
+@pytest.fixture
+def guard(servers: Servers, trio_of_servers: tuple[Server, Server, Server]) -> Iterator[Guard]:
+    """A controller that guards the three with default settings, and has found them well."""
+    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+        guard.await_health()
+        yield guard
+
+
+@pytest.fixture
+def writer(trio_of_servers: tuple[Server, Server, Server]) -> Iterator[Writer]:
+    """A client of the three that never stops."""
+    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
+        yield writer
 
 
 @pytest.fixture

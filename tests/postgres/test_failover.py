@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -18,19 +17,6 @@ from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
-
-
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
-    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
-        guard.await_health()
-        yield guard
-
-
-@pytest.fixture
-def writer(trio_of_servers: Trio) -> Iterator[Writer]:
-    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
-        yield writer
 
 
 def by_name(trio: Trio, name: str) -> Server:

@@ -1,6 +1,5 @@
 """PostgreSQL's parameters over a whole cluster of real servers: seen, reloaded, set, and restarted for."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -24,13 +23,6 @@ from tests.postgres.test_check import check
 
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
-
-
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
-    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
-        guard.await_health()
-        yield guard
 
 
 def shown(guard: Guard, *names: str) -> dict[str, dict[str, object]]:

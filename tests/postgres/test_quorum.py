@@ -29,12 +29,6 @@ def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
         yield guard
 
 
-@pytest.fixture
-def writer(trio_of_servers: Trio) -> Iterator[Writer]:
-    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
-        yield writer
-
-
 def await_promise(guard: Guard, *standbys: str, acks: int = 1, within_s: float = 30.0) -> None:
     """Until commits are known to wait for these."""
 

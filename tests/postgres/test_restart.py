@@ -1,6 +1,5 @@
 """`restart` on real servers: one after another, under a writer that notices a switchover and nothing else."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from threading import Thread
@@ -18,13 +17,6 @@ from tests.postgres.guard import Guard, cluster_spec, guarding
 
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
-
-
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
-    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
-        guard.await_health()
-        yield guard
 
 
 def started(trio: Trio) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """Scheduled switchovers, restarts and drills on real servers; what is missed is told, never made up for."""
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,13 +20,6 @@ from tests.postgres.guard import Guard, cluster_spec, guarding
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
 PG2 = NodeName("pg2")
-
-
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
-    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
-        guard.await_health()
-        yield guard
 
 
 def soon(seconds: float) -> datetime:

@@ -2,25 +2,17 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from pgvigil.demo.servers import Server, Servers
+from pgvigil.demo.servers import Server
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import Switchover
 from pgvigil.model.units import NodeName
-from tests.postgres.guard import Guard, cluster_spec, guarding
+from tests.postgres.guard import Guard
 
 pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
-
-
-@pytest.fixture
-def guard(servers: Servers, trio_of_servers: Trio) -> Iterator[Guard]:
-    with guarding(cluster_spec(servers, trio_of_servers)) as guard:
-        guard.await_health()
-        yield guard
 
 
 def test_there_and_back_under_load_loses_nothing(guard: Guard, trio_of_servers: Trio) -> None:

@@ -31,12 +31,6 @@ def guard(plain: ClusterSpec, trio_of_servers: Trio) -> Iterator[Guard]:
         yield guard
 
 
-@pytest.fixture
-def writer(trio_of_servers: Trio) -> Iterator[Writer]:
-    with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
-        yield writer
-
-
 def alter(server: Server, name: str, value: str) -> None:
     """As a human does it, who may not wait for a commit: ALTER SYSTEM writes no WAL."""
     quoted = value.replace("'", "''")

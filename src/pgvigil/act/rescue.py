@@ -15,7 +15,7 @@ from pgvigil.act.bench import Bench, Confirmed, Place
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.sighting import ControlFile, Postmaster
 from pgvigil.model.step import Rescue
-from pgvigil.model.units import Lsn, Timeline
+from pgvigil.model.units import SEGMENT_BYTES, Lsn, Timeline, setting_amount
 from pgvigil.ports.host import program, quoted
 
 PAGE: Final = 8192
@@ -28,7 +28,6 @@ _COMMIT: Final = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+),.*desc: COMMIT")
 _WHERE: Final = re.compile(r"(?: at |LSN )([0-9A-F]+/[0-9A-F]+)")
 """Where reading failed; other positions in the message are what was found there or expected."""
 _ERROR: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): (.*)")
-_UNITS: Final = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ async def rescue(confirmed: Confirmed[Rescue], bench: Bench) -> dict[str, str | 
 async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
     source, target = bench.place(step.source), bench.place(step.target)
     (row,) = await bench.sql(step.target, _POSITIONS)
-    segment = _bytes(row["segment"] or "16MB")
+    segment = int(setting_amount(row["segment"] or "") or SEGMENT_BYTES)
     have = max((Lsn.parse(t) for t in (row["received"], row["replayed"]) if t), default=Lsn(0))
     replayed = Lsn.parse(row["replayed"] or "0/0")
     control = (await source.look()).control
@@ -159,7 +158,3 @@ def _same_history(step: Rescue, control: ControlFile | None, system_id: str | No
         raise StepFailed(f"{step.source} belongs to another cluster (system identifier {control.system_id})")
     if control.timeline != step.timeline:
         raise StepFailed(f"{step.source} is on timeline {control.timeline}, not {step.timeline}")
-
-
-def _bytes(size: str) -> int:
-    return int(size[:-2]) * _UNITS[size[-2:]]

@@ -167,8 +167,8 @@ def _kill_all(place: Place) -> str:
 def supervisor_stop(place: Place) -> str:
     """The line that keeps a service manager from starting the server again; empty: nobody would."""
     match place.spec.control:
-        case Systemd(unit=unit, sudo=sudo):
-            return f"{'sudo -n ' if sudo else ''}systemctl stop {quoted(unit)}"
+        case Systemd() as unit:
+            return _systemctl(unit, "stop")
         case OwnCommands(stop=line):
             return line
         case PgCtl() | PgCtlCluster():
@@ -177,11 +177,15 @@ def supervisor_stop(place: Place) -> str:
             assert_never(control)
 
 
+def _systemctl(control: Systemd, verb: str) -> str:
+    return f"{'sudo -n ' if control.sudo else ''}systemctl {verb} {quoted(control.unit)}"
+
+
 def _start_line(place: Place) -> str:
     data = quoted(place.data_dir)
     match place.spec.control:
-        case Systemd(unit=unit, sudo=sudo):
-            return f"{'sudo -n ' if sudo else ''}systemctl start {quoted(unit)}"
+        case Systemd() as unit:
+            return _systemctl(unit, "start")
         case PgCtlCluster(version=version, name=name):
             return f"pg_ctlcluster --skip-systemctl-redirect {quoted(version)} {quoted(name)} start"
         case OwnCommands(start=line):
@@ -205,8 +209,8 @@ def _restart_line(place: Place) -> str:
     """One line that stops and starts the server, the way its host does it."""
     data = quoted(place.data_dir)
     match place.spec.control:
-        case Systemd(unit=unit, sudo=sudo):
-            return f"{'sudo -n ' if sudo else ''}systemctl restart {quoted(unit)}"
+        case Systemd() as unit:
+            return _systemctl(unit, "restart")
         case PgCtlCluster(version=version, name=name):
             return f"pg_ctlcluster --skip-systemctl-redirect {quoted(version)} {quoted(name)} restart -m fast"
         case OwnCommands(stop=stop, start=start):

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from pgvigil import errors
@@ -148,22 +149,16 @@ def _duration(value: object) -> float:
     return float(value)
 
 
-def _method(value: object) -> RebuildMethod:
-    if not isinstance(value, str) or value not in set(RebuildMethod):
-        raise ValueError(f"one of {', '.join(RebuildMethod)} is expected")
-    return RebuildMethod(value)
+K = TypeVar("K", bound=StrEnum)
 
 
-def _role(value: object) -> Role:
-    if not isinstance(value, str) or value not in set(Role):
-        raise ValueError(f"one of {', '.join(Role)} is expected")
-    return Role(value)
+def _one_of(kind: type[K]) -> Callable[[object], K]:
+    def read(value: object) -> K:
+        if not isinstance(value, str) or value not in set(kind):
+            raise ValueError(f"one of {', '.join(kind)} is expected")
+        return kind(value)
 
-
-def _pace(value: object) -> CheckpointPace:
-    if not isinstance(value, str) or value not in set(CheckpointPace):
-        raise ValueError(f"one of {', '.join(CheckpointPace)} is expected")
-    return CheckpointPace(value)
+    return read
 
 
 def _copying(value: object) -> Copying:
@@ -229,13 +224,13 @@ PARSERS: Final[Mapping[object, Callable[[object], object]]] = {
     int: _count,
     float: _duration,
     int | None: _or_none(_count),
-    CheckpointPace | None: _or_none(_pace),
+    CheckpointPace | None: _or_none(_one_of(CheckpointPace)),
     Copying: _copying,
-    RebuildMethod: _method,
+    RebuildMethod: _one_of(RebuildMethod),
     datetime | None: _or_none(_instant),
     datetime: _instant,
     Schedulable: _schedulable,
-    Role | None: _or_none(_role),
+    Role | None: _or_none(_one_of(Role)),
     str: _line,
     int | None: _or_none(_count),
     Mapping[str, str | None]: _assignments,

@@ -15,13 +15,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, JsonOption, begin, run_async
-from pgvigil.cli.errands import finish, look
-from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
+from pgvigil.cli.errands import look
+from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption, finish
 from pgvigil.cli.tables import Shape, hanging
 from pgvigil.cli.theme import DIM, STRONG, local_time
 from pgvigil.errors import UsageError
 from pgvigil.model.command import RollBackParameters, SetParameters, ShowVersions
+from pgvigil.model.spec import ClusterSpec
 
+CommentOption = Annotated[str, typer.Option("--comment", metavar="TEXT", help="Kept with the version.")]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Restart who has to be restarted for it, one after another.")
 ]
@@ -54,7 +56,7 @@ def set_parameters(
         list[str] | None,
         typer.Option("--reset", metavar="NAME", help="ALTER SYSTEM RESET it; may be given several times."),
     ] = None,
-    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Kept with the version.")] = "",
+    comment: CommentOption = "",
     restart: RestartOption = False,
     in_place: InPlaceOption = False,
     yes: YesOption = False,
@@ -82,15 +84,14 @@ def set_parameters(
         hint = "pgvigil config set work_mem=16MB"
         raise UsageError("which parameters?", detail="none is named", hint=hint)
     errand = SetParameters(changes, who(), comment, restart, in_place)
-    question = f"Change these parameters on every node of {spec.name}?"
-    finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, errand, timeout, question=_question(spec), yes=yes, dry_run=dry_run)
 
 
 def edit(
     ctx: typer.Context,
     cluster: ClusterArgument = None,
     *,
-    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Kept with the version.")] = "",
+    comment: CommentOption = "",
     restart: RestartOption = False,
     in_place: InPlaceOption = False,
     yes: YesOption = False,
@@ -116,8 +117,7 @@ def edit(
         desk.tell("nothing was changed")
         return
     errand = SetParameters(changes, who(), comment, restart, in_place)
-    question = f"Change these parameters on every node of {spec.name}?"
-    finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, errand, timeout, question=_question(spec), yes=yes, dry_run=dry_run)
 
 
 def history(
@@ -172,6 +172,10 @@ def rollback(
     errand = RollBackParameters(who(), to, restart, in_place)
     question = f"Set the parameters of {spec.name} back to {target}?"
     finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)
+
+
+def _question(spec: ClusterSpec) -> str:
+    return f"Change these parameters on every node of {spec.name}?"
 
 
 def who() -> str:

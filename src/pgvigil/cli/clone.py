@@ -4,18 +4,8 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import (
-    ConfigOption,
-    Desk,
-    JsonOption,
-    begin,
-    complete_names,
-    node_of,
-    seconds_option,
-    size_option,
-)
-from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
-from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.desk import ConfigOption, JsonOption, NodeArguments, begin, node_of, size_option
+from pgvigil.cli.orders import DryRunOption, ForceOption, TimeoutOption, YesOption, finish
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Rejoin
 from pgvigil.model.spec import CheckpointPace, ClusterSpec, NodeSpec
@@ -23,14 +13,6 @@ from pgvigil.model.step import Copying, RebuildMethod
 
 PANEL = "Operate"
 
-NodeArguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="[CLUSTER] NODE",
-        help="The cluster may be left out when only one is configured.",
-        autocompletion=complete_names,
-    ),
-]
 FromOption = Annotated[
     str | None,
     typer.Option(
@@ -68,7 +50,7 @@ def clone(
     source: FromOption = None,
     max_rate: RateOption = None,
     checkpoint: CheckpointOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Do it although it is not safe or needed.")] = False,
+    force: ForceOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "1d",
@@ -89,7 +71,7 @@ def clone(
         node.name, RebuildMethod.CLONE, force, _copying(spec, node, source, max_rate, checkpoint)
     )
     question = f"Replace all data of {node.name} by a copy from {spec.name}?"
-    _finish(desk, Order(spec, command, seconds_option(timeout), question), yes=yes, dry_run=dry_run)
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def reinit(
@@ -116,7 +98,7 @@ def reinit(
     copying = _copying(spec, node, source, max_rate, checkpoint)
     command = Rejoin(node.name, RebuildMethod.CLONE, force=True, copying=copying)
     question = f"Stop {node.name} and replace all its data by a new copy from {spec.name}?"
-    _finish(desk, Order(spec, command, seconds_option(timeout), question), yes=yes, dry_run=dry_run)
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def _copying(
@@ -139,8 +121,3 @@ def _copying(
     except ValueError as wrong:
         raise UsageError(f"--max-rate {wrong}", detail=max_rate, hint="write it as 50MB") from wrong
     return Copying(named, rate, checkpoint)
-
-
-def _finish(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> None:
-    outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
-    raise typer.Exit(EXIT_CODES[outcome.result])

@@ -53,6 +53,14 @@ ClusterArgument = Annotated[
         autocompletion=complete_clusters,
     ),
 ]
+NodeArguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[CLUSTER] NODE",
+        help="The cluster may be left out when only one is configured.",
+        autocompletion=complete_names,
+    ),
+]
 
 
 @dataclass

@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import Desk, complete_names, node_of, seconds_option
-from pgvigil.cli.orders import Order, carry_out
-from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.desk import Desk, complete_names, node_of
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.command import Errand
@@ -43,22 +41,6 @@ def cluster_and_nodes(desk: Desk, words: list[str]) -> tuple[ClusterSpec, tuple[
     """Read `[CLUSTER] [NODE …]`. Raises UsageError."""
     spec, names = cluster_and_rest(desk, words)
     return spec, tuple(node_of(spec, name).name for name in names)
-
-
-def finish(
-    desk: Desk,
-    spec: ClusterSpec,
-    errand: Errand,
-    timeout: str,
-    *,
-    question: str,
-    yes: bool,
-    dry_run: bool,
-) -> None:
-    """Plan, question, progress, outcome; ends the command with its exit code."""
-    order = Order(spec, errand, seconds_option(timeout), question)
-    outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
-    raise typer.Exit(EXIT_CODES[outcome.result])
 
 
 async def look(desk: Desk, spec: ClusterSpec, errand: Errand) -> Outcome:

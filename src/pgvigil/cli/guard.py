@@ -7,13 +7,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, complete_names, node_of, run_async
+from pgvigil.cli.desk import ConfigOption, JsonOption, begin, run_async
+from pgvigil.cli.errands import NodesArguments, cluster_and_nodes
 from pgvigil.cli.orders import DryRunOption, YesOption
 from pgvigil.cli.theme import BAD, DIM, GOOD, STRONG
 from pgvigil.errors import Unsafe
 from pgvigil.model.guard import GuardReport
-from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.units import NodeName
 
 PANEL = "Protect"
 
@@ -34,15 +33,7 @@ def add_to(app: typer.Typer) -> None:
 def guard(
     ctx: typer.Context,
     action: Annotated[Action, typer.Argument(help="install, status or remove.")],
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CLUSTER] [NODE]",
-            help="The cluster may be left out when only one is configured; without a node it is all of them.",
-            autocompletion=complete_names,
-            show_default=False,
-        ),
-    ] = None,
+    names: NodesArguments = None,
     *,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -59,7 +50,8 @@ def guard(
     Example: `pgvigil guard install orders`
     """
     desk = begin(ctx, config, as_json=as_json)
-    spec, nodes = _whose(desk, names or [])
+    spec, chosen = cluster_and_nodes(desk, names or [])
+    nodes = list(chosen)
     if action is Action.INSTALL and not spec.fencing.guard:
         raise Unsafe(
             f"guards are not wanted in {spec.name}",
@@ -75,14 +67,6 @@ def guard(
     else:
         desk.print(_view(reports))
     raise typer.Exit(0 if all(report.done for report in reports) else 1)
-
-
-def _whose(desk: Desk, names: list[str]) -> tuple[ClusterSpec, list[NodeName]]:
-    """Read `[CLUSTER] [NODE …]`: a first word that names a cluster is one."""
-    clusters = {spec.name for spec in desk.config.clusters}
-    cluster = names[0] if names and (names[0] in clusters or len(clusters) > 1) else None
-    spec = desk.cluster(cluster)
-    return spec, [node_of(spec, name).name for name in names[1 if cluster else 0 :]]
 
 
 def _report_json(report: GuardReport) -> dict[str, str | bool]:

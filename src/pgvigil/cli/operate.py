@@ -9,20 +9,17 @@ import typer
 from pgvigil.cli.desk import (
     ClusterArgument,
     ConfigOption,
-    Desk,
     JsonOption,
+    NodeArguments,
     begin,
-    complete_names,
     node_of,
     seconds_option,
 )
-from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, carry_out
-from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.orders import DryRunOption, ForceOption, TimeoutOption, ToOption, YesOption, finish
 from pgvigil.cli.restart import restart
 from pgvigil.cli.switchover import switchover
 from pgvigil.cli.theme import local_time
 from pgvigil.model.command import (
-    Command,
     Failover,
     FollowUpstream,
     Maintenance,
@@ -31,20 +28,9 @@ from pgvigil.model.command import (
     Rejoin,
     Resume,
 )
-from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import RebuildMethod
 
 PANEL = "Operate"
-
-ForceOption = Annotated[bool, typer.Option("--force", help="Do it although it is not safe or needed.")]
-NodeArguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="[CLUSTER] NODE",
-        help="The cluster may be left out when only one is configured.",
-        autocompletion=complete_names,
-    ),
-]
 
 
 class Turn(StrEnum):
@@ -88,7 +74,7 @@ def failover(
     question = f"Fail {spec.name} over to {target or 'the best standby'}?"
     if force:
         question = f"Fail {spec.name} over to {target or 'the best standby'}, even if commits are lost?"
-    _finish(desk, spec, Failover(target, force), timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, Failover(target, force), timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def rejoin(
@@ -117,7 +103,7 @@ def rejoin(
     spec, (node,) = desk.cluster_and_nodes(names, 1)
     command = Rejoin(node.name, method, force)
     question = f"Make {node.name} a standby of {spec.name} ({method})?"
-    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def follow(
@@ -153,7 +139,7 @@ def follow(
         above = node_of(spec, upstream)
     command = FollowUpstream(node.name, above.name)
     question = f"Let {node.name} follow {above.name}?"
-    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def promote(
@@ -175,7 +161,7 @@ def promote(
     desk = begin(ctx, config, as_json=as_json)
     spec, (node,) = desk.cluster_and_nodes(names, 1)
     question = f"Promote {node.name} to primary of {spec.name}?"
-    _finish(desk, spec, PromoteNode(node.name), timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, PromoteNode(node.name), timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def pause(
@@ -205,7 +191,7 @@ def pause(
         until = datetime.now(UTC) + timedelta(seconds=seconds_option(duration, name="--for"))
     how_long = f"until {local_time(until.isoformat())}" if until else "until resumed"
     question = f"Pause all automatic actions on {spec.name} {how_long}?"
-    _finish(desk, spec, Pause(until), timeout, question=question, yes=yes, dry_run=dry_run)
+    finish(desk, spec, Pause(until), timeout, question=question, yes=yes, dry_run=dry_run)
 
 
 def resume(
@@ -224,7 +210,7 @@ def resume(
     Example: `pgvigil resume orders`
     """
     desk = begin(ctx, config, as_json=as_json)
-    _finish(desk, desk.cluster(cluster), Resume(), timeout, question="", yes=True, dry_run=dry_run)
+    finish(desk, desk.cluster(cluster), Resume(), timeout, question="", yes=True, dry_run=dry_run)
 
 
 def maintenance(
@@ -248,19 +234,4 @@ def maintenance(
     spec, (node,) = desk.cluster_and_nodes(names, 1)
     command = Maintenance(node.name, turn is Turn.ON)
     question = f"{'Begin' if command.on else 'End'} maintenance of {node.name} in {spec.name}?"
-    _finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
-
-
-def _finish(
-    desk: Desk,
-    spec: ClusterSpec,
-    command: Command,
-    timeout: str,
-    *,
-    question: str,
-    yes: bool,
-    dry_run: bool,
-) -> None:
-    order = Order(spec, command, seconds_option(timeout), question)
-    outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
-    raise typer.Exit(EXIT_CODES[outcome.result])
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)

@@ -4,14 +4,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
 from pgvigil.cli.copybar import CopyBar
-from pgvigil.cli.desk import Desk, run_async
-from pgvigil.cli.report import outcome_view, plan_view
+from pgvigil.cli.desk import Desk, run_async, seconds_option
+from pgvigil.cli.report import EXIT_CODES, outcome_view, plan_view
 from pgvigil.cli.tables import hanging
 from pgvigil.cli.theme import DIM
 from pgvigil.controller.operations import Outcome, Result
@@ -24,6 +24,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan; c
 TimeoutOption = Annotated[
     str, typer.Option("--timeout", metavar="DURATION", help="Give up waiting after this; exit code 4.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do it although it is not safe or needed.")]
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -59,6 +60,21 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
     goes_on = "what was begun goes on in the controller, if one runs"
     desk.interrupted = f"{goes_on}; see: pgvigil status {order.spec.name}"
     return _told(desk, run_async(_give(desk, order, dry_run=False)))
+
+
+def finish(
+    desk: Desk,
+    spec: ClusterSpec,
+    command: Command,
+    timeout: str,
+    *,
+    question: str,
+    yes: bool,
+    dry_run: bool,
+) -> NoReturn:
+    """Plan, question, progress, outcome; ends the command with its exit code."""
+    order = Order(spec, command, seconds_option(timeout), question)
+    raise typer.Exit(EXIT_CODES[carry_out(desk, order, yes=yes, dry_run=dry_run).result])
 
 
 async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:

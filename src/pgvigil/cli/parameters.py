@@ -9,15 +9,8 @@ from rich.text import Text
 
 from pgvigil.cli import change
 from pgvigil.cli.desk import ConfigOption, JsonOption, begin, run_async
-from pgvigil.cli.errands import (
-    NodesArguments,
-    ParameterArguments,
-    cluster_and_nodes,
-    cluster_and_rest,
-    finish,
-    look,
-)
-from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption
+from pgvigil.cli.errands import NodesArguments, ParameterArguments, cluster_and_nodes, cluster_and_rest, look
+from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption, finish
 from pgvigil.cli.tables import Column, Shape, fitting_table
 from pgvigil.cli.theme import DIM, NOTE, STRONG, WARN
 from pgvigil.model.command import ReloadServers, ShowParameters

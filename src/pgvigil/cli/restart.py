@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from pgvigil.cli.desk import ConfigOption, JsonOption, begin, seconds_option
-from pgvigil.cli.errands import NodesArguments, cluster_and_nodes, finish
-from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
-from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.desk import ConfigOption, JsonOption, begin
+from pgvigil.cli.errands import NodesArguments, cluster_and_nodes
+from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption, finish
 from pgvigil.cli.schedule import AtOption, at_option, then
 from pgvigil.model.command import RestartServers, Role, Schedule
 
@@ -47,9 +46,8 @@ def restart(
     spec, names = cluster_and_nodes(desk, words or [])
     which = ", ".join(names) or (f"each {role}" if role else "every node")
     limits = " that waits for it" if pending else ""
-    question = f"Restart PostgreSQL on {which}{limits} of {spec.name}?"
+    when = at_option(at)
+    question = f"Restart PostgreSQL on {which}{limits} of {spec.name}{then(when)}?"
     errand = RestartServers(names, pending, role, in_place)
-    if when := at_option(at):
-        later = Order(spec, Schedule(when, errand), seconds_option(timeout), f"{question[:-1]}{then(when)}?")
-        raise typer.Exit(EXIT_CODES[carry_out(desk, later, yes=yes, dry_run=dry_run).result])
-    finish(desk, spec, errand, timeout, question=question, yes=yes, dry_run=dry_run)
+    command = Schedule(when, errand) if when else errand
+    finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)

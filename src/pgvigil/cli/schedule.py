@@ -9,8 +9,7 @@ from rich.text import Text
 
 from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, run_async
 from pgvigil.cli.errands import cluster_and_rest
-from pgvigil.cli.orders import DryRunOption, Order, YesOption, carry_out
-from pgvigil.cli.report import EXIT_CODES
+from pgvigil.cli.orders import DryRunOption, YesOption, finish
 from pgvigil.cli.tables import Column, fitting_table
 from pgvigil.cli.theme import DIM, local_time
 from pgvigil.controller.operations import Json
@@ -19,7 +18,6 @@ from pgvigil.model.command import CancelScheduled
 from pgvigil.model.spec import ClusterSpec
 
 PANEL = "Operate"
-WITHIN_S = 30.0
 AtOption = Annotated[
     str | None,
     typer.Option(
@@ -78,8 +76,8 @@ def schedule(
         hint = f"the numbers are in: pgvigil schedule list {spec.name}"
         raise UsageError("a number is expected", detail=" ".join(rest), hint=hint)
     number = int(rest[0].removeprefix("#"))
-    order = Order(spec, CancelScheduled(number), WITHIN_S, f"Cancel number {number}?")
-    raise typer.Exit(EXIT_CODES[carry_out(desk, order, yes=yes, dry_run=dry_run).result])
+    command, question = CancelScheduled(number), f"Cancel number {number}?"
+    finish(desk, spec, command, "30s", question=question, yes=yes, dry_run=dry_run)
 
 
 COLUMNS: Final = (

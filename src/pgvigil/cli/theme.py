@@ -9,10 +9,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
+
+from pgvigil.model import units
 
 GOOD: Final = "#009e73"
 NOTE: Final = "#56b4e9"
@@ -65,21 +68,8 @@ def may_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-
-
-def bytes_text(size: int) -> str:
-    """A size in the units PostgreSQL uses (1 kB = 1024 B)."""
-    value, unit = float(size), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return (
-        f"{size} B"
-        if unit == 0
-        else f"{value:.1f} {_UNITS[unit]}"
-        if value < 10
-        else f"{value:.0f} {_UNITS[unit]}"
-    )
+bytes_text: Final = partial(units.bytes_text, smallest="B")
+"""A size as tables show it."""
 
 
 def seconds_text(seconds: float) -> str:

@@ -18,7 +18,7 @@ from pgvigil.errors import PgvigilError
 from pgvigil.model.sighting import Postmaster
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import Rebuild, sentence
-from pgvigil.model.units import size_words
+from pgvigil.model.units import bytes_text
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import MARKER, program, quoted
 
@@ -196,7 +196,7 @@ async def _room_and_line(site: Site, report: _Report) -> None:
     size = sum(int(row["bytes"] or 0) for row in rows)
     spaces = sum(1 for row in rows if (row["location"] or "").startswith("/"))
     more = f", of it {spaces} tablespaces elsewhere" if spaces else ""
-    report.note("data size", f"{size_words(size)} on {site.copied_from}{more}")
+    report.note("data size", f"{bytes_text(size)} on {site.copied_from}{more}")
     try:
         plan = await plan_copy(site, STAMP_SHOWN)
     except CloneFailed as full:

@@ -16,12 +16,12 @@ from pgvigil.decide.promotion import (
     synchronous,
 )
 from pgvigil.decide.restart import (
+    beginning,
     last_known,
     left_behind,
     looping,
     processes_left,
     restart,
-    silent_since,
     too_many,
 )
 from pgvigil.decide.situation import Situation, is_down, points_at
@@ -104,8 +104,7 @@ def start(
         generation=record.next_generation(),
         deposed=record.deposed | {record.primary},
         since=situation.wall,
-        began=record.began if record.phase is not Phase.STABLE else silent_since(situation),
-        previous=record.previous if record.phase is not Phase.STABLE else record.primary,
+        **beginning(situation),
         fenced=None if record.phase is Phase.STABLE else _outlives(record),
         candidate=wanted,
         forced=forced,

@@ -20,12 +20,10 @@ RESTARTS_AT_MOST: Final = 3
 
 def restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
     """Phase RESTARTING, and its step at once; when is noted, for whoever counts."""
-    stable = situation.record.phase is Phase.STABLE
     record = situation.record.moved(
         Phase.RESTARTING,
         since=situation.wall,
-        began=silent_since(situation) if stable else situation.record.began,
-        previous=situation.record.primary if stable else situation.record.previous,
+        **beginning(situation),
         restarts=(*situation.record.restarts, situation.wall)[-20:],
         primary_lsn=last_known(situation),
     )
@@ -100,7 +98,15 @@ def last_known(situation: Situation) -> Lsn:
     return max(situation.record.primary_lsn, flushed)
 
 
-def silent_since(situation: Situation) -> datetime:
+def beginning(situation: Situation) -> dict[str, object]:
+    """When a change of primary began, and whose place it is about: noted at its first turn, then kept."""
+    record = situation.record
+    if record.phase is not Phase.STABLE:
+        return {"began": record.began, "previous": record.previous}
+    return {"began": _silent_since(situation), "previous": record.primary}
+
+
+def _silent_since(situation: Situation) -> datetime:
     """The wall time at which the primary fell silent; now, if it is not silent."""
     sql = situation.primary.sql
     age = situation.view.at - sql.since if isinstance(sql, NoAnswer | Refusal) else 0.0

@@ -108,20 +108,11 @@ def setting_amount(text: str) -> float | None:
     return int(match[1]) * _UNITS[match[2] or "B"] if match else None
 
 
-def size_words(size: int) -> str:
-    """A size in the units PostgreSQL uses (1 kB = 1024 B), for sentences."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1024 and len(units) > 1:
-        value = value / 1024
-        units.pop(0)
-    return f"{value:.1f} {units[0]}" if value < 10 and value != size else f"{value:.0f} {units[0]}"
-
-
-def bytes_text(amount: int) -> str:
-    """A size for people: `3.4 GB`."""
-    size, unit = float(amount), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if abs(size) < 1024 or unit == "TB":
+def bytes_text(amount: int, *, smallest: str = "bytes") -> str:
+    """A size for people, in the units PostgreSQL uses (1 kB = 1024 B): `3.4 GB`. `smallest`: B, or bytes."""
+    size, unit = float(amount), smallest
+    for unit in (smallest, "kB", "MB", "GB", "TB", "PB"):
+        if abs(size) < 1024 or unit == "PB":
             break
         size /= 1024
-    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
+    return f"{size:.0f} {unit}" if size >= 10 or unit == smallest else f"{size:.1f} {unit}"

@@ -1,10 +1,10 @@
-"""Since when each standby streams, and from which upstreams it could not: what one look alone cannot tell."""
+"""Since when each standby streams or owes WAL, and what it missed: what one look alone cannot tell."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from pgvigil.model.sighting import Answer, Missed, SqlLook, Standby
-from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.sighting import Answer, Missed, Primary, SqlLook, Standby
+from pgvigil.model.units import Instant, Lsn, NodeName
 
 MISSED_AFTER_S: Final = 5.0
 """So long without a WAL receiver that streams, and the upstream counts as missed."""
@@ -21,11 +21,14 @@ class Streams:
         self._missed: dict[NodeName, dict[str, Missed]] = {}
         self._idle: dict[NodeName, Mapping[str, Instant]] = {}
         self._counted: dict[NodeName, tuple[str, Instant]] = {}
+        self._owed: dict[NodeName, Mapping[str, Instant]] = {}
+        self._confirmed: dict[NodeName, Mapping[str, Lsn | None]] = {}
 
     def note(self, node: NodeName, look: SqlLook) -> None:
         """The newest look at a node over SQL."""
         if isinstance(look, Answer):
             self._note_slots(node, look)
+            self._note_senders(node, look)
         match look:
             case Answer(role=Standby(receiver=receiver, conninfo=conninfo), at=at):
                 if receiver is None or receiver.status != "streaming":
@@ -54,10 +57,25 @@ class Streams:
         """Since when nobody has been seen to use each slot there that is not in use."""
         return dict(self._idle.get(node, {}))
 
+    def owed(self, node: NodeName) -> Mapping[str, Instant]:
+        """Since when each standby that this node streams to owes it WAL, and confirms none."""
+        return self._owed.get(node, {})
+
     def _note_slots(self, node: NodeName, look: Answer) -> None:
         before = self._idle.get(node, {})
         idle = (slot.name for slot in look.facts.slots if not slot.active)
         self._idle[node] = {name: before.get(name, look.at) for name in idle}
+
+    def _note_senders(self, node: NodeName, look: Answer) -> None:
+        end = look.role.flushed if isinstance(look.role, Primary) else Lsn(0)
+        confirmed = {sender.application_name: sender.flushed for sender in look.senders}
+        before, owed = self._confirmed.get(node, {}), self._owed.get(node, {})
+        self._owed[node] = {
+            name: owed.get(name, look.at) if name in before and before[name] == at else look.at
+            for name, at in confirmed.items()
+            if (at or Lsn(0)) < end
+        }
+        self._confirmed[node] = confirmed
 
     def _streaming(self, node: NodeName, at: Instant) -> None:
         self._lost.pop(node, None)

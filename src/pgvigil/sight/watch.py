@@ -13,12 +13,11 @@ from pgvigil.model.sighting import (
     HostSilent,
     NoAnswer,
     NodeView,
-    Primary,
     Silence,
     SqlLook,
 )
 from pgvigil.model.spec import ClusterSpec, NodeSpec
-from pgvigil.model.units import Instant, Lsn, NodeName
+from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
@@ -77,8 +76,6 @@ class ClusterWatch:
         }
         self._cut_off = CutOffWatch(spec, nodes, clock, lambda name: self._sql[name].look, self.news.set)
         self._streams = Streams()
-        self._owed: dict[NodeName, Mapping[str, Instant]] = {}
-        self._confirmed: dict[NodeName, Mapping[str, Lsn | None]] = {}
         self._unheard: dict[NodeName, Instant] = {}
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
         self._touches: dict[NodeName, Touch] = {}
@@ -191,7 +188,7 @@ class ClusterWatch:
             streams_since=self._streams.since(name),
             idle_slots=self._streams.idle_slots(name),
             missed=self._streams.missed(name),
-            owed_since=self._owed.get(name, {}),
+            owed_since=self._streams.owed(name),
             unheard_at=self._unheard.get(name),
         )
 
@@ -206,8 +203,6 @@ class ClusterWatch:
                 self._witnesses.pop(name, None)
                 self._touches.pop(name, None)
             self._streams.note(name, look)
-            if isinstance(look, Answer):
-                self._note_senders(look)
             self.news.set()
 
         return news
@@ -218,18 +213,6 @@ class ClusterWatch:
         for other, sql in self._sql.items():
             if other != name:
                 sql.wake()
-
-    def _note_senders(self, look: Answer) -> None:
-        """Since when each standby owes WAL that was there then, and has not confirmed any since."""
-        end = look.role.flushed if isinstance(look.role, Primary) else Lsn(0)
-        confirmed = {sender.application_name: sender.flushed for sender in look.senders}
-        before, owed = self._confirmed.get(look.node, {}), self._owed.get(look.node, {})
-        self._owed[look.node] = {
-            name: owed.get(name, look.at) if name in before and before[name] == at else look.at
-            for name, at in confirmed.items()
-            if (at or Lsn(0)) < end
-        }
-        self._confirmed[look.node] = confirmed
 
     async def _ask_witnesses(self) -> None:
         """While the suspect is silent, its standbys' shells try to reach it."""

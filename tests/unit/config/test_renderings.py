@@ -94,7 +94,7 @@ def test_sudoers_has_the_very_commands_that_are_run() -> None:
 def test_no_other_verb_of_systemctl_is_used_anywhere() -> None:
     source = Path(__file__).parents[3] / "src" / "pgvigil"
     texts = [file.read_text() for part in ("act", "controller") for file in (source / part).rglob("*.py")]
-    verbs = set(re.findall(r"(?:\{'sudo [^}]*\}systemctl|systemctl\}) ([a-z-]+)", "\n".join(texts)))
+    verbs = set(re.findall(r"""(?:systemctl\} |_systemctl\(\w+, ")([a-z-]+)""", "\n".join(texts)))
     told = sudoers(cluster(f"fencing: {{guard: true}}\npostgres: {SUDO}"))
     assert {"start", "stop", "restart", "enable", "daemon-reload"} <= verbs
     assert verbs <= set(re.findall(r"/systemctl (\S+)", told))
