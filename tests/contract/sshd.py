@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
+from pgvigil.demo.ports import free_port
 from pgvigil.model.spec import SshShell
 
 # Debian keeps sshd out of the PATH of ordinary users.
@@ -67,7 +67,7 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     for name in ("host", "user", "barred", "stranger"):
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
         subprocess.run(keygen, check=True)
-    port = _free_port()
+    port = free_port()
     known = (folder / "host.pub").read_text().rsplit(" ", 1)[0]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
     (folder / "ssh_config").touch()
@@ -100,15 +100,3 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
         else:
             return
     raise AssertionError(f"sshd did not start: {log.read_text()}")
-
-
-def _free_port() -> int:
-    """Below 32768: outgoing connections take the rest."""
-    while True:
-        port = Random().randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

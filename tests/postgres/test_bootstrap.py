@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from pgvigil.cli.app import app
 from pgvigil.controller.bootstrap import NOTE
-from pgvigil.demo.servers import HOST, LOGIN, REPLICATION_LOGIN, Server, Servers, config_text, wait_until
+from pgvigil.demo.ports import HOST
+from pgvigil.demo.servers import LOGIN, REPLICATION_LOGIN, Server, Servers, config_text, wait_until
 from pgvigil.store.lock import StateLock
 from tests.postgres.service import Service
 

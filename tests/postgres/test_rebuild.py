@@ -17,7 +17,8 @@ from pgvigil.act.base_backup import CloneFailed
 from pgvigil.act.bench import Bench
 from pgvigil.act.rebuild import StartFailed
 from pgvigil.act.rewind import RewindFailed
-from pgvigil.demo.servers import HOST, LOGIN, REPLICATION_LOGIN, Server, Servers, Setting, wait_until
+from pgvigil.demo.ports import HOST
+from pgvigil.demo.servers import LOGIN, REPLICATION_LOGIN, Server, Servers, Setting, wait_until
 from pgvigil.errors import PgvigilError, StepFailed, Unreachable, WorldChanged
 from pgvigil.model.record import Paths
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec, Replication

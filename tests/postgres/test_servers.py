@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -10,8 +11,9 @@ import pytest
 import yaml
 
 from pgvigil.demo.binaries import Binaries, find_postgres
+from pgvigil.demo.ports import PORTS, SHARE, free_port
 from pgvigil.demo.processes import Account, processes_in, server_account
-from pgvigil.demo.servers import PORTS, Server, Servers, config_text, run_sql
+from pgvigil.demo.servers import Server, Servers, config_text, run_sql
 from pgvigil.demo.writer import Writer
 from pgvigil.errors import ConfigError, StepFailed, UsageError
 
@@ -161,6 +163,19 @@ def test_primaries_share_a_system_identifier_unless_told_otherwise(servers: Serv
 def test_ports_leave_outgoing_connections_alone(trio_of_servers: Trio) -> None:
     assert {server.port for server in trio_of_servers} <= set(PORTS)
     assert len({server.port for server in trio_of_servers}) == 3
+
+
+def test_two_processes_never_hand_out_the_same_port() -> None:
+    """Between the question and the server that listens there is time for another process to ask."""
+    ask = "from pgvigil.demo.ports import *; print(*(free_port() for _ in range(600)), flush=True); input()"
+    piped = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    others = [piped([sys.executable, "-c", ask]) for _ in range(2)]
+    told = [{int(port) for port in other.stdout.readline().split()} for other in others if other.stdout]
+    for other in others:
+        other.communicate("\n")
+    assert [len(ports) for ports in told] == [SHARE, SHARE]
+    assert not told[0] & told[1]
+    assert not {free_port() for _ in range(SHARE)} & (told[0] | told[1])
 
 
 def test_password_files_are_for_the_servers_account_alone(servers: Servers) -> None:

@@ -12,12 +12,10 @@ collects them, because PostgreSQL will not start while the zombie of its last po
 import atexit
 import contextlib
 import functools
-import itertools
 import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,13 +30,13 @@ from psycopg.rows import TupleRow
 
 from pgvigil.config.grants import REWIND_FUNCTIONS
 from pgvigil.demo.binaries import Binaries, find_postgres, runnable
+from pgvigil.demo.ports import HOST, free_port
 from pgvigil.demo.processes import Account, process_stat, processes_in, reaper, send_signal, server_account
 from pgvigil.errors import ConfigError, StepFailed, TimedOut, UsageError
 from pgvigil.model.spec import slot_name
 from pgvigil.model.units import NodeName
 
 Setting = str | int | bool
-HOST = "127.0.0.1"
 LOGIN, REPLICATION_LOGIN = "pgvigil", "replicator"
 SETTINGS: Mapping[str, Setting] = {
     "listen_addresses": HOST,
@@ -58,9 +56,7 @@ SETTINGS: Mapping[str, Setting] = {
     "log_rotation_size": 0,
     "log_line_prefix": "%m [%p] %q%u@%d/%a ",
 }
-PORTS = range(20000, 32000)  # outgoing connections take those from 32768 on
 STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_turns = itertools.count()
 
 
 def wait_until(condition: Callable[[], object], *, within_s: float, what: str, every_s: float = 0.01) -> None:
@@ -324,18 +320,6 @@ def run_sql(server: Server, statements: Iterable[str]) -> None:
     """Run statements as superuser one by one, such as those that make a login of fewer rights."""
     for statement in statements:
         server.sql(statement)
-
-
-def free_port() -> int:
-    """A port of PORTS that nobody listens on; not the same again until all others were handed out."""
-    first = os.getpid() * 64 % len(PORTS)  # processes that make servers at the same time begin apart
-    for turn in itertools.islice(_turns, len(PORTS)):
-        port = PORTS[(first + turn) % len(PORTS)]
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return port
-    raise ConfigError("no free port", detail=f"{PORTS.start} to {PORTS.stop - 1} on {HOST} are taken")
 
 
 @dataclass(frozen=True, slots=True)
