@@ -1,18 +1,22 @@
 """`restart` on real servers: one after another, under a writer that notices a switchover and nothing else."""
 
+import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from threading import Thread
 
 import psycopg
 import pytest
 
 from pgvigil.controller.cluster import Mode
+from pgvigil.demo.binaries import Binaries
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import ReloadServers, RestartServers, Role
+from pgvigil.model.command import ReloadServers, RestartServers, Role, Schedule
 from pgvigil.model.spec import Protection
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import NodeName, server_version
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
 pytestmark = pytest.mark.postgres
@@ -145,3 +149,58 @@ def test_with_quorum_nothing_acknowledged_is_lost(servers: Servers, trio_of_serv
             writer.stop()
         assert [before != after for before, after in breaks(writer)] == [True, False]
         assert writer.lost(trio_of_servers[0].conninfo(dbname="postgres")) == []
+
+
+def an_older_minor(binaries: Binaries, home: Path) -> Path:
+    """These server programs, telling the minor release before: as if their package had not been updated."""
+    programs = binaries.bin_dir.resolve()
+    for beside in ("lib", "share"):  # where PostgreSQL looks for the rest of itself, unless built for /usr
+        if (programs.parent / beside).is_dir():
+            (home / beside).symlink_to(programs.parent / beside)
+    now = server_version(binaries.version)
+    told = (programs / "postgres").read_bytes()
+    told = told.replace(now.to_bytes(4, "little"), (now - 1).to_bytes(4, "little"))
+    (home / "bin").mkdir()
+    (home / "bin/postgres").write_bytes(told)
+    for path in (home, home / "bin", home / "bin/postgres"):
+        path.chmod(0o755)
+    return home / "bin"
+
+
+def versions(trio: Trio) -> list[int]:
+    return [int(s.sql("show server_version_num")[0][0]) for s in trio]
+
+
+def test_after_an_update_only_the_older_servers_are_restarted(
+    servers: Servers, trio_of_servers: Trio, binaries: Binaries
+) -> None:
+    """pg2 and pg3 run what was installed before; pg1 was restarted by hand already."""
+    now = server_version(binaries.version)
+    with tempfile.TemporaryDirectory(prefix="pgvigil-", dir="/var/tmp") as home:
+        old = an_older_minor(binaries, Path(home))
+        for server in trio_of_servers[1:]:
+            server.stop()
+            replace(server, bin_dir=old).start()
+            server.wait_streaming(trio_of_servers[0])
+        before = started(trio_of_servers)
+        assert versions(trio_of_servers) == [now, now - 1, now - 1]
+        with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+            guard.await_health()
+            nothing = guard.order(RestartServers(below_version=now - 1))
+            assert nothing.text.startswith("nothing to do: no such node runs a PostgreSQL older than")
+            pending = RestartServers(pending=True, below_version=now)
+            assert guard.order(pending).text.startswith("nothing to do")
+            primary = RestartServers(role=Role.PRIMARY, below_version=now)
+            assert guard.order(primary).text.startswith("nothing to do")
+            planned = guard.order(RestartServers(below_version=now), dry_run=True)
+            assert [line.split()[3] for line in planned.plan] == ["pg2,", "pg3,"]
+            guard.order(Schedule(datetime.now(UTC) + timedelta(seconds=1), RestartServers(below_version=now)))
+            (scheduled,) = guard.status()["scheduled"]
+            assert scheduled["what"] == f"restart every server older than {binaries.version}"
+            wait_until(
+                lambda: "restarted: pg2, pg3" in [e["text"] for e in guard.events()], within_s=60, what="it"
+            )
+            guard.await_health()
+        after = started(trio_of_servers)
+        assert [name for name in before if before[name] != after[name]] == ["pg2", "pg3"]
+        assert versions(trio_of_servers) == [now] * 3

@@ -200,7 +200,8 @@ def _start_line(place: Place) -> str:
             start = f"{pg_ctl} start {rest.replace(' -m fast', '', 1)}"
             if extra:
                 return start
-            return f"if [ -f {data}/postmaster.opts ]; then {pg_ctl} restart {rest}; else {start}; fi"
+            again = f"{pg_ctl} restart{_configured_program(place)} {rest}"
+            return f"if [ -f {data}/postmaster.opts ]; then {again}; else {start}; fi"
         case control:
             assert_never(control)
 
@@ -219,9 +220,15 @@ def _restart_line(place: Place) -> str:
             extra = f" -o {quoted(options)}" if options else ""
             waits = f"-W -s -m fast -t {STOP_WITHIN_S:.0f}"
             pg_ctl = program(place.bin_dir, "pg_ctl")
-            return f"{pg_ctl} restart {waits} -D {data} -l {data}/pgvigil-start.log{extra}"
+            again = f"{pg_ctl} restart{_configured_program(place)}"
+            return f"{again} {waits} -D {data} -l {data}/pgvigil-start.log{extra}"
         case control:
             assert_never(control)
+
+
+def _configured_program(place: Place) -> str:
+    """`pg_ctl restart` takes the program of the last start, which an update may have left behind."""
+    return f" -p {program(place.bin_dir, 'postgres')}" if place.bin_dir else ""
 
 
 def _log_hint(place: Place) -> str:

@@ -35,7 +35,7 @@ from pgvigil.model.sighting import (
     Unseen,
 )
 from pgvigil.model.spec import ClusterSpec, NodeSpec, slot_name
-from pgvigil.model.units import Lsn, NodeName, Timeline
+from pgvigil.model.units import Lsn, NodeName, Timeline, version_text
 
 STARTING = "57P03"
 """SQLSTATE of a server that takes no connections now: starting, stopping or recovering."""
@@ -105,7 +105,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         last_seen_s=round(scene.view.at - last.at, 3) if last else None,
         clock_skew_s=_clock_skew(scene, view.host_answer),
         pending_restart=list(last.facts.pending) if last else [],
-        server_version=_version(last.facts.server_version) if last else None,
+        server_version=version_text(last.facts.server_version) if last else None,
         system_id=last.facts.system_id if last else None,
     )
 
@@ -361,7 +361,3 @@ def _clock_skew(scene: Scene, host: HostAnswer | None) -> float | None:
         return None
     then = scene.wall.timestamp() - (scene.view.at - host.at)
     return round(host.clock_s - then, 1)
-
-
-def _version(number: int) -> str:
-    return f"{number // 10000}.{number % 10000}"

@@ -20,6 +20,7 @@ from pgvigil.model.command import (
 from pgvigil.model.record import ClusterRecord, Scheduled
 from pgvigil.model.step import Act, Decision, Rest, Step
 from pgvigil.model.tagged import from_plain, to_text
+from pgvigil.model.units import version_text
 
 LATE: Final = timedelta(minutes=1)
 """So long after its time it may still be begun: the cluster may just be busy with something else."""
@@ -104,7 +105,8 @@ def words(command: Schedulable) -> str:
             which = ", ".join(command.nodes) or "every server"
             wish = " that waits for it" if command.pending else ""
             role = f" ({command.role} only)" if command.role else ""
-            return f"restart {which}{wish}{role}" + (", in place" if command.in_place else "")
+            older = f" older than {version_text(command.below_version)}" if command.below_version else ""
+            return f"restart {which}{older}{wish}{role}" + (", in place" if command.in_place else "")
 
 
 def _begin(situation: Situation, due: Scheduled) -> Act | None:

@@ -109,6 +109,8 @@ class RestartServers:
     """Only those on which a parameter waits for a restart."""
     role: Role | None = None
     in_place: bool = False
+    below_version: int | None = None
+    """Only those whose running server is older than this `server_version_num`."""
 
 
 @dataclass(frozen=True, slots=True)

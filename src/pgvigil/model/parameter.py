@@ -66,6 +66,8 @@ class NodeParameters:
     primary: bool
     started: str
     """When its postmaster started, as it says: another text after every restart."""
+    version: int
+    """The running server's `server_version_num`: the one of its programs may be newer by now."""
     parameters: Mapping[str, Parameter]
     written: Mapping[str, str]
     """What `postgresql.auto.conf` holds: ALTER SYSTEM's own file."""

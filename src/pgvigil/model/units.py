@@ -15,6 +15,21 @@ SystemId = NewType("SystemId", str)
 """PostgreSQL's system identifier: the same on every node of a cluster."""
 SqlState = NewType("SqlState", str)
 
+_VERSION: Final = re.compile(r"([1-9]\d)(?:\.(\d{1,4}))?", re.ASCII)
+
+
+def server_version(text: str) -> int:
+    """`17.6` as `server_version_num` has it (170006); `17` is the first of its major. Raises ValueError."""
+    if (match := _VERSION.fullmatch(text)) is None:
+        raise ValueError("is no version of PostgreSQL: write it as 17.6 or 17")
+    return int(match[1]) * 10_000 + int(match[2] or 0)
+
+
+def version_text(number: int) -> str:
+    """What `server_version` read: `17.6`."""
+    return f"{number // 10_000}.{number % 10_000}"
+
+
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Default WAL segment size; the real one comes from pg_control."""
 

@@ -21,6 +21,7 @@ from pg_settings where context <> 'internal'
 """
 ABOUT: Final = """
 select pg_is_in_recovery() as recovering, pg_postmaster_start_time() as started,
+  current_setting('server_version_num') as version,
   current_setting('data_directory', true) as data_dir,
   case when pg_is_in_recovery() then pg_is_wal_replay_paused()
     or current_setting('recovery_min_apply_delay') <> '0' else false end as late,
@@ -62,6 +63,7 @@ async def _read(ports: NodePorts, session: Session) -> NodeParameters:
         node=ports.spec.name,
         primary=about["recovering"] == "f",
         started=about["started"] or "",
+        version=int(about["version"] or 0),
         parameters={row["name"] or "": _parameter(row) for row in rows if row["name"] not in SECRETIVE},
         written=written,
         files=files,

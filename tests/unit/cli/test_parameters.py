@@ -77,6 +77,11 @@ def place() -> Place:
         ("config reload pg2 --yes", ReloadServers((PG2,))),
         ("restart --pending --yes", RestartServers(pending=True)),
         ("restart orders pg2 --yes", RestartServers((PG2,))),
+        ("restart --below-version 17.6 --yes", RestartServers(below_version=170006)),
+        (
+            "restart pg2 --below-version 16 --pending --yes",
+            RestartServers((PG2,), pending=True, below_version=160000),
+        ),
         ("restart --role primary --in-place --yes", RestartServers(role=NodeRole.PRIMARY, in_place=True)),
     ],
 )
@@ -94,6 +99,7 @@ def test_a_command_asks_the_controller_for_just_that(place: Place, words: str, c
         ("config set nowhere work_mem=1MB --yes", "there is no cluster 'nowhere'"),
         ("config reload pg9 --yes", "there is no node of orders 'pg9'"),
         ("restart pg9 --yes", "there is no node of orders 'pg9'"),
+        ("restart --below-version latest --yes", "--below-version: 'latest' is no version"),
         ("config set work_mem=1MB", "nobody is here to confirm it"),
     ],
 )

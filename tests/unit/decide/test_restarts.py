@@ -16,7 +16,7 @@ def node(name: NodeName, runs: int, written: int | None = None) -> NodeParameter
     pending = written is not None and written != runs
     known = Parameter("max_connections", str(runs), str(runs), "postmaster", "default", pending, "100")
     lines = {} if written is None else {"max_connections": str(written)}
-    return NodeParameters(name, name == PG1, "then", {"max_connections": known}, lines)
+    return NodeParameters(name, name == PG1, "then", 170006, {"max_connections": known}, lines)
 
 
 def order(

@@ -21,7 +21,7 @@ from pgvigil.model.command import Directive, RestartPrimary, RestartServers, Rol
 from pgvigil.model.parameter import NodeParameters
 from pgvigil.model.record import Level, Phase
 from pgvigil.model.step import Checkpoint, RestartServer
-from pgvigil.model.units import Lsn, NodeName
+from pgvigil.model.units import Lsn, NodeName, version_text
 
 LOOK_EVERY_S: Final = 0.05
 STREAMS_WITHIN_S: Final = 600.0
@@ -39,19 +39,21 @@ async def restart_servers(ground: Ground, order: Order, errand: RestartServers) 
     wanted = await wanted_of_limits(ground) if errand.pending else {}
     targets = _targets(ground, errand, nodes, silent, wanted)
     if not targets:
-        order.finish(Result.DONE, "nothing to do: no such node waits for a restart")
+        order.finish(Result.DONE, f"nothing to do: {_nothing(errand)}", detail=_unknown(silent, errand))
         return
     plan = restarts(targets, nodes, record.primary, wanted=wanted, in_place=errand.in_place)
     words = planned(plan)
     if order.dry_run:
-        order.finish(Result.PLANNED, f"restart {', '.join(sorted(targets))}", plan=words)
+        text = f"restart {', '.join(sorted(targets))}"
+        order.finish(Result.PLANNED, text, detail=_unknown(silent, errand), plan=words)
         return
 
     async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
         await write_due(ground, order, now, wanted)
 
     done = await in_turn(ground, order, targets, wanted=wanted, in_place=errand.in_place, settle=settle)
-    order.finish(Result.DONE, f"restarted: {', '.join(done)}", plan=words)
+    text = f"restarted: {', '.join(done)}"
+    order.finish(Result.DONE, text, detail=_unknown(silent, errand), plan=words)
 
 
 def planned(plan: Sequence) -> tuple[str, ...]:
@@ -205,7 +207,7 @@ def _targets(
     """Who is meant. Raises UsageError, or Unsafe if one of them does not answer."""
     named = chosen(ground, errand.nodes)
     for name in named:
-        if name in silent and not errand.pending and errand.role is None:
+        if name in silent and not _conditions(errand):
             hint = "name the others; or bring it back: pgvigil status"
             raise Unsafe(f"{name} does not answer, so it is not restarted", detail=silent[name], hint=hint)
     waiting = waits(nodes, wanted)
@@ -215,7 +217,25 @@ def _targets(
         if name in nodes
         and (not errand.pending or name in waiting)
         and (errand.role is None or nodes[name].primary is (errand.role is Role.PRIMARY))
+        and (errand.below_version is None or nodes[name].version < errand.below_version)
     )
+
+
+def _conditions(errand: RestartServers) -> bool:
+    """Whether a node must answer before anybody knows if it is meant."""
+    return errand.pending or errand.role is not None or errand.below_version is not None
+
+
+def _nothing(errand: RestartServers) -> str:
+    if errand.below_version is None:
+        return "no such node waits for a restart"
+    return f"no such node runs a PostgreSQL older than {version_text(errand.below_version)}"
+
+
+def _unknown(silent: Mapping[NodeName, str], errand: RestartServers) -> str:
+    """Who was left out because nobody could ask it."""
+    asked = [name for name in silent if name in (errand.nodes or silent)]
+    return f"not asked, for want of an answer: {', '.join(asked)}" if asked else ""
 
 
 def _tell(ground: Ground, text: str) -> None:
