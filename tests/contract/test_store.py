@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from pgvigil.errors import Bug, StoreError, Unsafe
 from pgvigil.model.parameter import ParameterChange, ParameterVersion
-from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase
+from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase, Scheduled
 from pgvigil.model.recording import Draft, Tick, unpacked
 from pgvigil.model.step import Plan, Rest
 from pgvigil.model.units import ClusterName, Generation, Lsn, NodeName, SystemId, Timeline
@@ -564,6 +564,25 @@ def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> No
             assert await store.versions(ORDERS, limit=5) == (VERSION,)
 
     added = {name for fields in ADDED.values() for name in fields}
+    asyncio.run(story())
+
+
+def test_what_was_scheduled_before_it_could_be_repeated_is_done_once(tmp_path: Path) -> None:
+    scheduled = (Scheduled(7, NOON, "{}"), Scheduled(8, NOON, "{}"))
+
+    async def story() -> None:
+        async with await SqliteStore.open(tmp_path) as store:
+            await store.save(replace(RECORD, scheduled=scheduled))
+        with sqlite3.connect(tmp_path / FILE_NAME) as db:
+            db.execute(
+                "UPDATE record SET body = "
+                "json_remove(body, '$.scheduled[0].every_s', '$.scheduled[1].every_s')"
+            )
+            db.execute("PRAGMA user_version = 7")
+        db.close()
+        async with await SqliteStore.open(tmp_path) as store:
+            assert (await store.load(RECORD.cluster)) == replace(RECORD, scheduled=scheduled, revision=1)
+
     asyncio.run(story())
 
 

@@ -12,7 +12,7 @@ from pgvigil.controller.cluster import Mode
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import CancelScheduled, Drill, RestartServers, Schedule, Switchover
-from pgvigil.model.spec import Protection
+from pgvigil.model.spec import Hooks, Protection
 from pgvigil.model.units import NodeName
 from pgvigil.store.sqlite import SqliteStore
 from tests.postgres.guard import Guard, cluster_spec, guarding
@@ -61,6 +61,43 @@ def test_a_time_at_which_no_controller_ran_is_told_and_not_made_up_for(
         guard.await_health()
         assert (guard.primary(), guard.status()["generation"]) == ("pg1", 1)
         assert [each["what"] for each in guard.status()["scheduled"]] == ["a drill with the best standby"]
+
+
+def test_a_weekly_drill_is_done_and_stands_there_for_the_next_week_until_it_is_cancelled(
+    servers: Servers, trio_of_servers: Trio, tmp_path: Path
+) -> None:
+    """Three weeks without a controller between the first and the next: told once, and not made up for."""
+    spec, week = cluster_spec(servers, trio_of_servers), timedelta(days=7)
+    told = tmp_path / "told"
+    spec = replace(spec, hooks=Hooks(on_event=(f"cat >> {told}",)))
+    when = soon(1.0)
+    with guarding(spec, store=SqliteStore(tmp_path / "pgvigil.db")) as guard:
+        guard.await_health()
+        assert guard.order(Schedule(when, Drill(PG2), int(week.total_seconds()))).result == "done"
+        wait_until(lambda: "schedule_due" in guard.kinds(), within_s=20, what="the drill to begin")
+        ((number, at),) = [(s["number"], s["at"]) for s in guard.status()["scheduled"]]
+        assert datetime.fromisoformat(at) == when + week
+        wait_until(lambda: "schedule_done" in guard.kinds(), within_s=60, what="the drill to end")
+        assert guard.status()["generation"] == 3
+        wait_until(
+            lambda: "a drill with pg2 (scheduled) is done" in told.read_text(), within_s=10, what="the hook"
+        )
+    with sqlite3.connect(tmp_path / "pgvigil.db") as db:
+        db.execute(
+            "update record set body = json_set(body, '$.scheduled[0].at', ?)",
+            ((when - 2 * week).isoformat(),),
+        )
+    db.close()
+    with guarding(spec, store=SqliteStore(tmp_path / "pgvigil.db")) as guard:
+        wait_until(lambda: "schedule_missed" in guard.kinds(), within_s=10, what="that it is told")
+        guard.await_health()
+        assert (guard.primary(), guard.status()["generation"]) == ("pg1", 3)
+        assert [(s["number"], datetime.fromisoformat(s["at"])) for s in guard.status()["scheduled"]] == [
+            (number, when + week)
+        ]
+        assert guard.kinds().count("schedule_missed") == 1
+        assert guard.order(CancelScheduled(number)).result == "done"
+        assert guard.status()["scheduled"] == []
 
 
 def test_without_a_running_controller_nothing_can_be_scheduled(

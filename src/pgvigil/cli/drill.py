@@ -9,7 +9,7 @@ from rich.text import Text
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, JsonOption, begin, node_of, seconds_option
 from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, YesOption, carry_out
 from pgvigil.cli.report import EXIT_CODES
-from pgvigil.cli.schedule import AtOption, at_option, then
+from pgvigil.cli.schedule import AtOption, EveryOption, at_option, every_option, then
 from pgvigil.cli.tables import Column, Shape, fitting_table
 from pgvigil.cli.theme import DIM, STRONG, WARN, bytes_text, seconds_text
 from pgvigil.controller.operations import Result
@@ -34,6 +34,7 @@ def drill(
         ),
     ] = None,
     at: AtOption = None,
+    every: EveryOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "20min",
@@ -45,15 +46,19 @@ def drill(
     How long writes stood still, each step's time, whom a switchover cuts off, and who could not have taken
     over. Only in a healthy cluster. It is a real switchover: sessions on the primary end, twice.
 
+    Every week: `pgvigil drill orders --at '2026-11-22 03:00' --every 7d`
+
     Example: `pgvigil drill orders --to pg2`
     """
     desk = begin(ctx, config, as_json=as_json)
     spec = desk.cluster(cluster)
     command = Drill(node_of(spec, to).name if to else None)
     when = at_option(at)
+    again = every_option(every, when)
     target = command.to or "the best standby"
-    question = f"Switch {spec.name} over to {target} and back{then(when)}?"
-    order = Order(spec, Schedule(when, command) if when else command, seconds_option(timeout), question)
+    question = f"Switch {spec.name} over to {target} and back{then(when, again)}?"
+    given = Schedule(when, command, again) if when else command
+    order = Order(spec, given, seconds_option(timeout), question)
     outcome = carry_out(desk, order, yes=yes, dry_run=dry_run)
     if outcome.result is Result.DONE and outcome.data and not as_json:
         desk.print(drill_view(desk.out, outcome.data))

@@ -7,7 +7,7 @@ import typer
 from pgvigil.cli.desk import ConfigOption, JsonOption, begin
 from pgvigil.cli.errands import NodesArguments, cluster_and_nodes
 from pgvigil.cli.orders import DryRunOption, TimeoutOption, YesOption, finish
-from pgvigil.cli.schedule import AtOption, at_option, then
+from pgvigil.cli.schedule import AtOption, EveryOption, at_option, every_option, then
 from pgvigil.errors import UsageError
 from pgvigil.model.command import RestartServers, Role, Schedule
 from pgvigil.model.units import server_version
@@ -39,6 +39,7 @@ def restart(
         ),
     ] = False,
     at: AtOption = None,
+    every: EveryOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     timeout: TimeoutOption = "1h",
@@ -62,9 +63,10 @@ def restart(
     limits = f" older than {below_version}" if older else ""
     limits += " that waits for it" if pending else ""
     when = at_option(at)
-    question = f"Restart PostgreSQL on {which}{limits} of {spec.name}{then(when)}?"
+    again = every_option(every, when)
+    question = f"Restart PostgreSQL on {which}{limits} of {spec.name}{then(when, again)}?"
     errand = RestartServers(names, pending, role, in_place, older)
-    command = Schedule(when, errand) if when else errand
+    command = Schedule(when, errand, again) if when else errand
     finish(desk, spec, command, timeout, question=question, yes=yes, dry_run=dry_run)
 
 

@@ -7,15 +7,16 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, run_async
+from pgvigil.cli.desk import ConfigOption, Desk, JsonOption, begin, run_async, seconds_option
 from pgvigil.cli.errands import cluster_and_rest
 from pgvigil.cli.orders import DryRunOption, YesOption, finish
 from pgvigil.cli.tables import Column, fitting_table
-from pgvigil.cli.theme import DIM, local_time
+from pgvigil.cli.theme import DIM, local_time, repeated
 from pgvigil.controller.operations import Json
 from pgvigil.errors import UsageError
 from pgvigil.model.command import CancelScheduled
 from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import period_text
 
 PANEL = "Operate"
 AtOption = Annotated[
@@ -24,6 +25,16 @@ AtOption = Annotated[
         "--at",
         metavar="TIME",
         help="Have the running controller do it then: 02:30, or 2026-03-14 02:30.",
+        show_default=False,
+    ),
+]
+
+EveryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--every",
+        metavar="DURATION",
+        help="With --at: and again that long after each time, such as 7d, until it is cancelled.",
         show_default=False,
     ),
 ]
@@ -60,8 +71,8 @@ def schedule(
 ) -> None:
     """Show what is to be done at a later time, or cancel it.
 
-    switchover, restart and drill take --at. The running controller begins it then if the cluster is healthy,
-    tries for a minute, and tells if it could not: nothing is done later than that.
+    switchover, restart and drill take --at; restart and drill --every too. The running controller begins it
+    then if the cluster is healthy, tries for a minute, and tells if it could not: nothing is done later.
 
     Example: `pgvigil schedule cancel orders 57`
     """
@@ -83,6 +94,7 @@ def schedule(
 COLUMNS: Final = (
     Column("Number", lambda row: f"#{row['number']}", justify="right"),
     Column("When", lambda row: local_time(row["at"])),
+    Column("Again", lambda row: repeated(row).removeprefix(", ")),
     Column("What", lambda row: row["what"], folds=True),
 )
 
@@ -106,9 +118,19 @@ def at_option(text: str | None) -> datetime | None:
     return moment(text, datetime.now().astimezone()) if text else None
 
 
-def then(when: datetime | None) -> str:
+def every_option(text: str | None, when: datetime | None) -> int | None:
+    """After how many seconds it is done again. Raises UsageError."""
+    if text is None:
+        return None
+    if when is None:
+        raise UsageError("--every says how often after a first time", hint="give that with --at")
+    return int(seconds_option(text, name="--every"))
+
+
+def then(when: datetime | None, every_s: int | None = None) -> str:
     """The time in a question."""
-    return f" at {local_time(when.isoformat())}" if when else ""
+    again = f", and every {period_text(every_s)} after that" if every_s else ""
+    return f" at {local_time(when.isoformat())}{again}" if when else ""
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -22,6 +22,7 @@ from pgvigil.cli.theme import (
     WARN,
     bytes_text,
     local_time,
+    repeated,
     seconds_text,
     sign,
     state_style,
@@ -196,7 +197,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     for finding in cluster["findings"]:
         yield finding_view(console, finding)
     for each in cluster.get("scheduled", ()):
-        yield _note(symbols(console).note, DIM, local_time(each["at"]), f"{each['what']} (#{each['number']})")
+        text = f"{each['what']}{repeated(each)} (#{each['number']})"
+        yield _note(symbols(console).note, DIM, local_time(each["at"]), text)
     for warning in cluster["warnings"]:
         yield _note(symbols(console).warn, WARN, "warning", warning)
     yield from _decision(console, cluster)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -70,6 +70,11 @@ def may_ask() -> bool:
 
 bytes_text: Final = partial(units.bytes_text, smallest="B")
 """A size as tables show it."""
+
+
+def repeated(scheduled: Mapping[str, Any]) -> str:
+    """How often something scheduled is done again; empty: it is not."""
+    return f", every {units.period_text(every_s)}" if (every_s := scheduled.get("every_s")) else ""
 
 
 def seconds_text(seconds: float) -> str:

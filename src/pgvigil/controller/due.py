@@ -46,11 +46,14 @@ def begin(act: Act, before: ClusterRecord, saved: ClusterRecord, errands: Errand
 
 
 def _told(done: asyncio.Future[Outcome], what: str, journal: Journal, record: ClusterRecord) -> None:
-    """A failure has nobody else who would hear of it."""
+    """What came of it: nobody else waits for its outcome."""
     if done.cancelled():
         return
     outcome = done.result()
-    if outcome.result is not Result.DONE:
+    if outcome.result is Result.DONE:
+        text = f"{what} (scheduled) is done: {outcome.text}"
+        journal.tell("schedule_done", text, Level.INFO, record.generation)
+    else:
         said = f"{outcome.text}: {outcome.detail}" if outcome.detail else outcome.text
         text = f"{what} (scheduled) did not succeed: {said}"
         journal.tell("schedule_failed", text, Level.ALERT, record.generation, hint=outcome.hint)

@@ -68,7 +68,8 @@ def status_json(
 
 
 def _scheduled(each: Scheduled) -> ScheduledStatus:
-    return ScheduledStatus(number=each.number, at=each.at.isoformat(), what=words(command_of(each)))
+    what = words(command_of(each))
+    return ScheduledStatus(number=each.number, at=each.at.isoformat(), every_s=each.every_s, what=what)
 
 
 def _sync(spec: ClusterSpec, record: ClusterRecord | None) -> SyncStatus | None:

@@ -238,6 +238,9 @@ class ScheduledStatus(TypedDict):
 
     number: int
     at: str
+    """When it is done next."""
+    every_s: int | None
+    """And again so many seconds after each time; null: once."""
     what: str
 
 

@@ -159,6 +159,8 @@ class Schedule:
 
     at: datetime
     command: Schedulable
+    every_s: int | None = None
+    """And again so many seconds after each of its times, until that is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,8 @@ class Scheduled:
     at: datetime
     command: str
     """A `model.command.Schedulable`, as `model.tagged` writes it."""
+    every_s: int | None = None
+    """Done again so many seconds after each of its times."""
 
 
 @dataclass(frozen=True, slots=True)

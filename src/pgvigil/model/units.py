@@ -30,6 +30,12 @@ def version_text(number: int) -> str:
     return f"{number // 10_000}.{number % 10_000}"
 
 
+def period_text(seconds: int) -> str:
+    """A period in its largest whole unit: `7 d`, `36 h`."""
+    units = ((86_400, "d"), (3600, "h"), (60, "min"))
+    return next((f"{seconds // size} {unit}" for size, unit in units if seconds % size == 0), f"{seconds} s")
+
+
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Default WAL segment size; the real one comes from pg_control."""
 

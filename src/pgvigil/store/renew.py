@@ -14,23 +14,30 @@ ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     5: {},
     6: {},
     7: {"scheduled": []},
+    8: {},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
+OF_SCHEDULED: Final[Mapping[int, Mapping[str, object]]] = {8: {"every_s": None}}
+"""The same for each of what is scheduled in a record."""
 TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE, 6: versions.TABLE}
 """Schema version → the tables that came with it."""
 
 
 def renew(db: sqlite3.Connection, version: int, to: int) -> None:
     """Rewrite every record from `version` to `to`, and add tables, all or nothing. Raises sqlite3.Error."""
-    added: dict[str, object] = {}
-    for since, fields in ADDED.items():
-        added |= fields if since > version else {}
+    added, of_scheduled = _since(ADDED, version), _since(OF_SCHEDULED, version)
     with db:
         db.execute("BEGIN IMMEDIATE")
         for cluster, body in db.execute("SELECT cluster, body FROM record").fetchall():
-            renewed = json.dumps({**added, **json.loads(body)})
-            db.execute("UPDATE record SET body = ? WHERE cluster = ?", (renewed, cluster))
+            renewed = {**added, **json.loads(body)}
+            renewed["scheduled"] = [{**of_scheduled, **each} for each in renewed["scheduled"]]
+            db.execute("UPDATE record SET body = ? WHERE cluster = ?", (json.dumps(renewed), cluster))
         for since, tables in TABLES.items():
             for statement in tables.split(";") if since > version else ():
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {to}")
+
+
+def _since(fields: Mapping[int, Mapping[str, object]], version: int) -> dict[str, object]:
+    """All that came after that version."""
+    return {name: value for since, new in fields.items() if since > version for name, value in new.items()}

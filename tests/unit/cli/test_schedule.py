@@ -40,6 +40,21 @@ def test_at_a_time_it_is_given_to_the_controller(place: Place, words: str, comma
     assert order.at == datetime.fromisoformat(WHEN).astimezone()
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [("restart orders --pending", RestartServers(pending=True)), ("drill orders", Drill())],
+)
+def test_it_is_repeated_when_that_is_asked_for(place: Place, words: str, command: object) -> None:
+    told = place.run(*words.split(), "--at", WHEN, "--every", "7d", "--yes")
+    assert told.exit_code == 0, told.stderr
+    (order,) = [o[1] for o in place.ops.orders]
+    assert order == Schedule(datetime.fromisoformat(WHEN).astimezone(), command, 7 * 86_400)  # type: ignore[arg-type]  # of the table above
+    for wrong in (("--every", "7d"), ("--at", WHEN, "--every", "weekly")):
+        told = place.run(*words.split(), *wrong, "--yes")
+        assert (told.exit_code, "--every" in told.stderr) == (2, True)
+    assert len(place.ops.orders) == 1
+
+
 @pytest.mark.parametrize("verb", ["switchover", "restart", "drill"])
 def test_a_time_that_is_over_or_none_is_refused(place: Place, verb: str) -> None:
     for at in ("2001-01-01 00:00", "tonight"):
@@ -51,7 +66,10 @@ def test_a_time_that_is_over_or_none_is_refused(place: Place, verb: str) -> None
 def test_what_is_scheduled_is_listed_and_shown(place: Place) -> None:
     shape = {
         **healthy(),
-        "scheduled": [{"number": 57, "at": "2099-03-14T01:30:00+00:00", "what": "switch over to pg2"}],
+        "scheduled": [
+            {"number": 57, "at": "2099-03-14T01:30:00+00:00", "every_s": None, "what": "switch over to pg2"},
+            {"number": 58, "at": "2099-03-15T01:30:00+00:00", "every_s": 129_600, "what": "a drill"},
+        ],
     }
     place.ops.clusters = [shape]
     for words in (("schedule", "list", "orders"), ("status",)):
@@ -59,6 +77,8 @@ def test_what_is_scheduled_is_listed_and_shown(place: Place) -> None:
         assert told.exit_code == 0
         assert "#57" in told.stdout
         assert "switch over to pg2" in told.stdout
+        assert told.stdout.count("every") == 1
+        assert "every 36 h" in told.stdout
     assert json.loads(place.run("schedule", "list", "--json").stdout) == shape["scheduled"]
     place.ops.clusters = [{**shape, "scheduled": []}]
     assert "nothing is scheduled" in place.run("schedule", "list").stdout

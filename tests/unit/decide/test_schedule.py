@@ -131,6 +131,54 @@ def test_it_can_be_cancelled_by_its_number() -> None:
     assert "nothing is scheduled under number 9999" in refusal(cluster, CancelScheduled(9999))
 
 
+WEEK_S = 7 * 86_400
+WEEK = timedelta(seconds=WEEK_S)
+
+
+def weekly(command: Schedulable) -> Cluster:
+    record = obeyed(C, Schedule(THEN, command, WEEK_S)).record
+    assert record
+    return replace(C, record=record)
+
+
+@pytest.mark.parametrize("command", [Drill(PG2), RestartServers(pending=True), Switchover()])
+def test_what_is_repeated_stands_on_record_for_its_next_time_before_it_begins(command: Schedulable) -> None:
+    cluster = weekly(command)
+    (one,) = cluster.record.scheduled
+    act = act_at(cluster, 0.5)
+    assert act.rule in ("schedule_due", "switchover")
+    assert record_of(act).scheduled == (replace(one, at=THEN + WEEK),)
+    assert "every 7 d after it" in act.evidence[-1]
+    again = decide(
+        situation(replace(cluster, record=replace(record_of(act), phase=Phase.STABLE)), THEN)
+    ).decision
+    assert getattr(again, "rule", "rest") != "schedule_due"
+
+
+@pytest.mark.parametrize(
+    ("late", "then"), [(WEEK, 2 * WEEK), (timedelta(minutes=5), WEEK), (10.5 * WEEK, 11 * WEEK)]
+)
+def test_a_time_that_was_missed_is_told_and_the_next_of_the_row_comes(
+    late: timedelta, then: timedelta
+) -> None:
+    act = act_at(weekly(Drill()), late.total_seconds())
+    assert act.rule == "schedule_missed"
+    assert [each.at for each in record_of(act).scheduled] == [THEN + then]
+    assert f"its next time is {(THEN + then):%Y-%m-%d %H:%M}" in act.reason
+
+
+def test_a_row_is_cancelled_as_a_whole() -> None:
+    cluster = weekly(Drill())
+    act = obeyed(cluster, CancelScheduled(cluster.record.scheduled[0].number))
+    assert record_of(act).scheduled == ()
+    assert "every 7 d" in act.reason
+
+
+@pytest.mark.parametrize("every_s", [1, 3599, 366 * 86_400])
+def test_nothing_is_repeated_too_often_or_too_seldom(every_s: int) -> None:
+    assert "every hour at most" in refusal(C, Schedule(THEN, Drill(), every_s))
+
+
 def test_the_soonest_stands_first_and_no_number_is_given_twice() -> None:
     cluster = scheduled(C, Drill(), Switchover(PG2))
     sooner = obeyed(cluster, Schedule(THEN - timedelta(hours=1), Switchover())).record
