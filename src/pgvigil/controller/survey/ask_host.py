@@ -5,9 +5,11 @@ The scripts are POSIX sh on Linux, like those of `ports.host`.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from pgvigil.controller.survey.ask_files import look_script, read_looks
 from pgvigil.controller.survey.seen import HostSeen, Passage
 from pgvigil.model.spec import NodeSpec, PgCtl, Systemd
 from pgvigil.ports.contract import Clock, NodePorts, Output, Shell, ShellLost, ShellRefused
@@ -45,17 +47,19 @@ c=pg_controldata; [ -z "$B" ] || c=$B/$c
 echo "version=$("$c" --version 2>/dev/null)"
 [ -z "$D" ] || echo "control=$("$c" -D "$D" 2>/dev/null | grep '^Database system identifier')"
 {passfile}
+{tls}
 {control}
 :
 """
 
 
 async def ask_host(
-    ports: NodePorts, said_data_dir: str, passfile: str, clock: Clock, *, within_s: float
+    ports: NodePorts, said_data_dir: str, replication: Mapping[str, str], clock: Clock, *, within_s: float
 ) -> HostSeen | ShellLost | ShellRefused | None:
     """Everything about one host, or why its shell does not work; None: it has none.
 
-    `said_data_dir` is what the running server uses, empty if that is not known.
+    `said_data_dir` is what the running server uses, empty if that is not known; `replication` the login
+    whose files lie there.
     """
     shell, spec = ports.shell, ports.spec
     if shell is None:
@@ -63,13 +67,17 @@ async def ask_host(
     try:
         await shell.ask(":", within_s=within_s)
         off = await _clock_off(shell, clock, within_s)
-        output = await shell.run(_script(spec, said_data_dir, passfile), within_s=within_s)
+        output = await shell.run(_script(spec, said_data_dir, replication), within_s=within_s)
     except (ShellLost, ShellRefused) as failure:
         return failure
-    return read_host(output.text, off)
+    return replace(
+        read_host(output.text, off),
+        tls_files=read_looks(replication, re.findall(r"^tls=(.*)$", output.text, re.MULTILINE)),
+    )
 
 
-def _script(spec: NodeSpec, said_data_dir: str, passfile: str) -> str:
+def _script(spec: NodeSpec, said_data_dir: str, replication: Mapping[str, str]) -> str:
+    passfile = replication.get("passfile", "")
     return _LOOK.format(
         data=quoted(spec.data_dir),
         said=quoted(said_data_dir),
@@ -78,6 +86,7 @@ def _script(spec: NodeSpec, said_data_dir: str, passfile: str) -> str:
         passfile=f'echo "passfile=$(stat -L -c %a -- {quoted(passfile)} 2>/dev/null || echo missing)"'
         if passfile
         else "",
+        tls=look_script(replication),
         control=_control_script(spec),
     )
 

@@ -13,6 +13,8 @@ from pgvigil.controller.survey.check_roles import cluster, standbys
 from pgvigil.controller.survey.check_settings import settings
 from pgvigil.controller.survey.check_slots import slots
 from pgvigil.controller.survey.check_synchrony import promised, synchrony
+from pgvigil.controller.survey.check_tls import all_well as files_are_well
+from pgvigil.controller.survey.check_tls import tls
 from pgvigil.controller.survey.check_ways import servers, shells
 from pgvigil.controller.survey.check_witnesses import witnesses
 from pgvigil.controller.survey.items import fine, listed
@@ -31,6 +33,7 @@ AREAS: Final[tuple[tuple[Area, Callable[[ClusterSeen], str]], ...]] = (
     (standbys, lambda seen: ""),
     (shells, lambda seen: ""),
     (logins, lambda seen: _logins(seen)),
+    (tls, files_are_well),
     (rights, lambda seen: _rights(seen)),
     (settings, lambda seen: "settings: every node can be primary and standby" if _all_answer(seen) else ""),
     (synchrony, lambda seen: promised(seen)),

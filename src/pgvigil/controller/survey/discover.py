@@ -148,13 +148,13 @@ class _Search:
         data_dir = node.sql.text("data_directory")
         ports = self.connect(self._spec((node.host, node.port), spec))
         try:
-            host = await ask_host(ports, data_dir, "", self.clock, within_s=SHELL_S)
+            host = await ask_host(ports, data_dir, {}, self.clock, within_s=SHELL_S)
             if isinstance(host, HostSeen) and host.unit.startswith(("postgres", "pgsql")):
                 control = Systemd(host.unit.removesuffix(".service"), sudo=True)
                 again = NodePorts(
                     replace(ports.spec, control=control), ports.new_session, ports.session, ports.shell
                 )
-                host = await ask_host(again, data_dir, "", self.clock, within_s=SHELL_S)
+                host = await ask_host(again, data_dir, {}, self.clock, within_s=SHELL_S)
         finally:
             if ports.shell:
                 ports.shell.close()

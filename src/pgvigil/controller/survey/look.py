@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from pgvigil.controller.survey.ask_files import look_here
 from pgvigil.controller.survey.ask_host import ask_host, try_passage
 from pgvigil.controller.survey.ask_sql import ask_server
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, Passage, SqlSeen
@@ -47,6 +48,8 @@ async def look(
             for name, shell in witnesses.items()
         ]
         modes = group.create_task(asyncio.to_thread(_passfile_modes, spec.nodes))
+        own = [dict(node.conninfo) for node in spec.nodes]
+        files = group.create_task(asyncio.to_thread(look_here, own))
     seen = [task.result() for task in looks]
     hosts = {node.host for node in spec.nodes}
     hosts |= {a.receiver.host for node in seen if (a := node.answer) and a.receiver}
@@ -61,6 +64,7 @@ async def look(
         addresses={host: task.result() for host, task in addresses.items()},
         witnesses=dict(task.result() for task in words),
         passfile_modes=modes.result(),
+        tls_files=files.result(),
     )
 
 
@@ -84,7 +88,7 @@ async def _look_at(spec: ClusterSpec, ports: NodePorts, clock: Clock) -> NodeSee
         within_s=spec.timings.probe_timeout.total_seconds(),
     )
     data_dir = sql.text("data_directory") if isinstance(sql, SqlSeen) else ""
-    host = await ask_host(ports, data_dir, replication.get("passfile", ""), clock, within_s=SHELL_S)
+    host = await ask_host(ports, data_dir, replication, clock, within_s=SHELL_S)
     guard = await _guard(ports, ports.spec.data_dir or data_dir) if spec.fencing.guard else None
     return NodeSeen(ports.spec, sql, host, guard)
 

@@ -117,6 +117,22 @@ class SqlSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSeen:
+    """A file that a login names, where that login is used."""
+
+    keyword: str
+    """libpq's, such as `sslkey`."""
+    path: str
+    sslmode: str
+    """Of the login; empty: libpq's default."""
+    mode: int | None = None
+    """Its permissions. None: it is not there, or nobody lets us look into its directory."""
+    regular: bool = True
+    of_root: bool = False
+    readable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostSeen:
     """What a host's shell said. Fields are empty where there was nothing to ask about."""
 
@@ -151,6 +167,8 @@ class HostSeen:
     has_psql: bool = False
     passfile_mode: str = ""
     """Of the replication passfile; "missing": there is none."""
+    tls_files: tuple[FileSeen, ...] = ()
+    """Those that the replication login names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +237,8 @@ class ClusterSeen:
     """Witness host → what it found when it tried to reach every node."""
     passfile_modes: Mapping[str, int | None] = field(default_factory=dict)
     """Our own password files → their mode; None: missing or not readable for us."""
+    tls_files: tuple[FileSeen, ...] = ()
+    """Those that our own logins name."""
 
     @property
     def primary(self) -> NodeSeen | None:
