@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -190,3 +191,46 @@ def test_a_drop_that_was_interrupted_goes_on(
 
 def interrupt(_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_what_lies_outside_of_a_dropped_data_directory_is_named_and_left(
+    servers: Servers, pair: tuple[Server, Server]
+) -> None:
+    """A tablespace, WAL on another disk, and a copy that was replaced; the whole can be started again."""
+    pg1, pg2 = pair
+    account, home = servers.account, servers.home
+    elsewhere, wal = home / "elsewhere", home / "wal-of-pg2"
+    old = f"{pg2.data_dir}.pgvigil-old-{20 * '1'}"
+    account.run("mkdir", "-p", home / "ts", old, home=home)
+    pg1.sql(f"CREATE TABLESPACE ts LOCATION '{home}/ts'")
+    pg2.wait_streaming(pg1)
+    pg2.stop()
+    (link,) = (pg2.data_dir / "pg_tblspc").iterdir()
+    account.run("cp", "-a", home / "ts", elsewhere, home=home)
+    account.run("ln", "-sfn", elsewhere, link, home=home)
+    account.run("mv", pg2.data_dir / "pg_wal", wal, home=home)
+    account.run("ln", "-s", wal, pg2.data_dir / "pg_wal", home=home)
+    configure(servers)
+    words = [
+        "--config",
+        str(servers.home / "pgvigil.yaml"),
+        "node",
+        "drop",
+        "pg2",
+        "--destroy",
+        "--yes",
+        "--json",
+    ]
+    planned = json.loads(CliRunner().invoke(app, [*words, "--dry-run"]).stdout)
+    assert any("lie elsewhere stay" in line for line in planned["plan"])
+    told = json.loads(CliRunner().invoke(app, words).stdout)
+    assert told["result"] == "done"
+    outside = [f"tablespace {elsewhere}", f"WAL {wal}", f"copy {old}"]
+    assert told["data"]["outside"] == outside
+    assert f"outside of it, untouched: {', '.join(outside)}" in told["detail"]
+    (aside,) = home.glob("pg2.pgvigil-dropped-*")
+    assert (aside / "pg_wal").resolve() == wal
+    assert next((aside / "pg_tblspc").iterdir()).resolve() == elsewhere
+    again = replace(pg2, name=aside.name)
+    again.start()
+    assert again.sql("SELECT pg_is_in_recovery()") == [(True,)]

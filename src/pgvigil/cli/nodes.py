@@ -1,7 +1,7 @@
 """`node add`, `node drop`, `cluster create`, `cluster drop`: who belongs to what, at run time."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -16,6 +16,9 @@ from pgvigil.model.command import Maintenance, Rejoin
 from pgvigil.model.spec import ClusterSpec, Protection, Tag
 from pgvigil.model.step import RebuildMethod
 from pgvigil.model.units import NodeName
+
+if TYPE_CHECKING:
+    from pgvigil.controller.retire import Aside
 
 PANEL = "Protect"
 CLONE_S = 86400.0
@@ -160,14 +163,15 @@ def drop_node(
     desk.interrupted = f"give the command again, it goes on; {name} is under maintenance until then"
     maintenance = Order(spec, Maintenance(target, on=True), ORDER_S, "")
     run_async(_order(desk, maintenance))
-    lies = run_async(_taken_out(desk, spec, target, destroy=destroy))
+    aside = run_async(_taken_out(desk, spec, target, destroy=destroy))
     changing.write(change)
     desk.interrupted = f"{name} is out of the file; see: pgvigil reload"
     told = changing.reload(desk, change)
     run_async(_slots_gone(desk, spec, target))
-    detail = "; ".join(filter(None, [lies, told]))
+    detail = "; ".join(filter(None, [str(aside or ""), told]))
+    data = {"diff": change.diff, "outside": list(aside.outside if aside else ())}
     text = f"{name} does not belong to {spec.name} any more"
-    _tell(desk, Outcome(Result.DONE, text, detail, "", tuple(plan), {"diff": change.diff}))
+    _tell(desk, Outcome(Result.DONE, text, detail, "", tuple(plan), data))
 
 
 def create_cluster(
@@ -256,7 +260,8 @@ def _dropping(spec: ClusterSpec, name: str, change: changing.Change, *, destroy:
     end = [
         f"stop PostgreSQL on {name}",
         slot,
-        "move its data directory aside, as DATA.pgvigil-dropped-<time>",
+        "move its data directory aside, as DATA.pgvigil-dropped-<time>; "
+        "tablespaces and WAL that lie elsewhere stay, and are named",
     ]
     plan = [f"begin maintenance of {name}"]
     plan += end if destroy else [f"let {name} stream on without a slot", slot]
@@ -308,8 +313,8 @@ async def _order(desk: Desk, order: Order) -> None:
         raise Unsafe(outcome.text, detail=outcome.detail, hint=outcome.hint)
 
 
-async def _taken_out(desk: Desk, spec: ClusterSpec, name: NodeName, *, destroy: bool) -> str:
-    """What is done on the nodes; where the data lies now. Raises Unsafe, StepFailed."""
+async def _taken_out(desk: Desk, spec: ClusterSpec, name: NodeName, *, destroy: bool) -> "Aside | None":
+    """What is done on the nodes; where the data lies now, if it was moved. Raises Unsafe, StepFailed."""
     from pgvigil.controller import retire
     from pgvigil.wiring import workbench
 
@@ -318,9 +323,9 @@ async def _taken_out(desk: Desk, spec: ClusterSpec, name: NodeName, *, destroy: 
             await retire.retire(bench, name, destroy=destroy)
             await retire.drop_slots(bench, name)
             if not destroy:
-                return ""
+                return None
             stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S%f")
-            return f"its data {await retire.move_aside(bench, name, stamp=stamp)}"
+            return await retire.move_aside(bench, name, stamp=stamp)
 
 
 async def _slots_gone(desk: Desk, spec: ClusterSpec, name: NodeName) -> None:

@@ -4,6 +4,7 @@ A primary is never touched: right before each effect the node is asked again. Ev
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 from pgvigil.act import service
@@ -22,11 +23,33 @@ RELEASE_TRIES: Final = 100
 MOVE_S: Final = 60.0
 _ASIDE: Final = """
 D=$(readlink -f {data}) || D={data}
-[ -e "$D" ] || {{ echo "was not there"; exit 0; }}
-[ -z "$(ls -A "$D")" ] && {{ echo "was empty"; exit 0; }}
-[ -f "$D/PG_VERSION" ] || {{ echo "$D is no data directory" >&2; exit 1; }}
-mv "$D" "$D.pgvigil-dropped-{stamp}" && echo "lies in $D.pgvigil-dropped-{stamp}"
+A=$D.pgvigil-dropped-{stamp}
+if [ -n "$(ls -A "$D" 2>/dev/null)" ]; then
+  [ -f "$D/PG_VERSION" ] || {{ echo "$D is no data directory" >&2; exit 1; }}
+  mv "$D" "$A" && rm -f "$D.pgvigil-made" || exit 1
+else
+  A=; for a in "$D".pgvigil-dropped-*; do [ ! -e "$a" ] || A=$a; done
+fi
+if [ -n "$A" ]; then echo "lies in $A"; elif [ -e "$D" ]; then echo "was empty"; else echo "was not there"; fi
+for l in "$A"/pg_tblspc/*; do [ ! -L "$l" ] || echo "outside tablespace $(readlink -f "$l")"; done
+[ ! -L "$A/pg_wal" ] || echo "outside WAL $(readlink -f "$A/pg_wal")"
+for f in "$D.pgvigil-new" "$D".pgvigil-old-*; do [ ! -e "$f" ] || echo "outside copy $f"; done
 """
+"""What an earlier, interrupted drop moved is found again. Links of tablespaces and WAL stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What became of a data directory."""
+
+    data: str
+    """`lies in …`, `was empty` or `was not there`."""
+    outside: tuple[str, ...]
+    """What belongs to it and stays elsewhere: `tablespace …`, `WAL …`, `copy …`, `configuration …`."""
+
+    def __str__(self) -> str:
+        stays = f"; outside of it, untouched: {', '.join(self.outside)}" if self.outside else ""
+        return f"its data {self.data}{stays}"
 
 
 async def retire(bench: Bench, name: NodeName, *, destroy: bool) -> None:
@@ -55,8 +78,12 @@ async def drop_slots(bench: Bench, name: NodeName) -> None:
                 bench.report(name, f"its slot on {other.name} is dropped")
 
 
-async def move_aside(bench: Bench, name: NodeName, *, stamp: str) -> str:
-    """Rename the stopped server's data directory; returns where it lies. Raises StepFailed, Unsafe."""
+async def move_aside(bench: Bench, name: NodeName, *, stamp: str) -> Aside:
+    """Rename the stopped server's data directory; returns where it lies. Raises StepFailed, Unsafe.
+
+    What lies elsewhere is named and left: a tablespace may be a disk of its own, and with its links whole the
+    directory can be started again.
+    """
     await never_a_primary(bench, name)
     place = bench.place(name)
     await _must_be_down(place)
@@ -68,7 +95,11 @@ async def move_aside(bench: Bench, name: NodeName, *, stamp: str) -> str:
             detail=output.complaint,
             hint=f"it is stopped; {place.data_dir} is as it was",
         )
-    return output.text
+    lies, *more = output.text.splitlines()
+    outside = [line.removeprefix("outside ") for line in more]
+    if place.config_outside:
+        outside.append(f"configuration {place.config_file}")
+    return Aside(lies, tuple(outside))
 
 
 async def never_a_primary(bench: Bench, name: NodeName) -> bool:
