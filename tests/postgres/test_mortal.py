@@ -122,7 +122,7 @@ def test_a_failover_survives_its_controller(servers: Servers, writer: Writer, po
 
 @pytest.mark.parametrize("point", SWITCHOVER)
 def test_a_switchover_survives_its_controller(servers: Servers, writer: Writer, point: str) -> None:
-    with controller(servers, point, "pg3") as mortal:
+    with controller(servers, point, "switchover", "pg3") as mortal:
         mortal.wait(60)
         assert mortal.returncode == -9
     ends_well(servers, writer, primaries={"pg1", "pg3"})
@@ -161,7 +161,7 @@ def test_a_failover_of_quorum_mode_survives_its_controller(
 def test_a_switchover_of_quorum_mode_survives_its_controller(
     servers: Servers, quorum: Writer, point: str
 ) -> None:
-    with controller(servers, point, "pg3") as mortal:
+    with controller(servers, point, "switchover", "pg3") as mortal:
         mortal.wait(60)
         assert mortal.returncode == -9
     ends_well(servers, quorum, primaries={"pg1", "pg3"}, protected=True)
