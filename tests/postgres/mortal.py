@@ -1,4 +1,4 @@
-"""A controller that dies: `python -m tests.postgres.mortal CONFIG POINT [VERB [WORD]]`, which it asks of itself.
+"""A controller that dies: `python -m tests.postgres.mortal CONFIG POINT [VERB [WORD]]`: what it is asked.
 
 The production controller, but SIGKILL hits the process at POINT: `saved:PHASE` (right after the record
 with that phase is durable), `before:STEP`, `after:STEP` (a step's class name), or `never`. Of quorum mode:
@@ -139,7 +139,7 @@ async def healthy(client: SocketOperations) -> bool:
         (status,) = await client.status(None)
     except Exception:  # noqa: BLE001  # not listening yet
         return False
-    return bool(status["health"] == "ok")
+    return bool(status["health"] == "ok" and status["generation"])
 
 
 if __name__ == "__main__":

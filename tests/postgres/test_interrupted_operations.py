@@ -1,10 +1,10 @@
-"""Changing commands whose controller is killed half-way: the next one ends it, or tells; given again it ends well."""
+"""Changing commands whose controller is killed half-way: the next one ends them, or tells who has to."""
 
 import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,15 @@ class Scene:
         return [server.sql(f"show {name}")[0][0] for server in self.servers.nodes.values()]
 
     def started(self) -> list[object]:
-        return [server.sql("select pg_postmaster_start_time()")[0][0] for server in self.servers.nodes.values()]
+        return [
+            server.sql("select pg_postmaster_start_time()")[0][0] for server in self.servers.nodes.values()
+        ]
 
 
 @pytest.fixture
-def scene(servers: Servers, trio_of_servers: Trio) -> Iterator[Scene]:
+def scene(servers: Servers, trio_of_servers: Trio) -> Scene:
     assert trio_of_servers
-    yield Scene(servers)
+    return Scene(servers)
 
 
 SET = ["after:_tried_on_one", "after:_kept", "after:reload_server"]
@@ -98,7 +100,7 @@ def test_a_parameter_given_again_is_everywhere_and_can_be_taken_back(scene: Scen
     before = scene.shows("work_mem")
     scene.dies(point, "set", "work_mem=7MB")
     with controller(scene.servers, "never"):
-        told = scene.await_event("errand_interrupted")
+        told = scene.await_event("command_interrupted")
         assert "work_mem" in told["text"]
         assert "config set" in told["hint"]
         scene.await_health()
@@ -106,14 +108,14 @@ def test_a_parameter_given_again_is_everywhere_and_can_be_taken_back(scene: Scen
         assert scene.shows("work_mem") == ["7MB"] * 3
         scene.does("config", "rollback", "--yes")
         assert scene.shows("work_mem") == before
-        assert scene.kinds().count("errand_interrupted") == 1
+        assert scene.kinds().count("command_interrupted") == 1
 
 
 @pytest.mark.parametrize("point", ["after:_kept", "after:reload_server", "amid:RestartServer", "after:_take"])
 def test_a_parameter_that_needs_restarts_comes_into_force_when_given_again(scene: Scene, point: str) -> None:
     scene.dies(point, "set", "max_connections=60")
     with controller(scene.servers, "never"):
-        scene.await_event("errand_interrupted")
+        scene.await_event("command_interrupted")
         scene.await_health()
         scene.does("config", "set", "max_connections=60", "--restart", "--yes")
         scene.await_health()
@@ -127,7 +129,7 @@ def test_a_parameter_that_needs_restarts_comes_into_force_when_given_again(scene
         ("amid:RestartServer", ""),
         ("after:_take", ""),
         ("saved:switching", ""),
-        ("saved:restarting", "in_place"),
+        ("restart_in_place_saved", "in_place"),
     ],
 )
 def test_a_rolling_restart_leaves_no_server_down_and_says_which_are_left(
@@ -136,7 +138,7 @@ def test_a_rolling_restart_leaves_no_server_down_and_says_which_are_left(
     before = scene.started()
     scene.dies(point, "restart", word)
     with controller(scene.servers, "never"):
-        told = scene.await_event("errand_interrupted")
+        told = scene.await_event("command_interrupted")
         scene.await_health()
         words = told["hint"].split("pgvigil ")[1].split()
         scene.does(*words, "--yes")
@@ -148,7 +150,7 @@ def test_a_rolling_restart_leaves_no_server_down_and_says_which_are_left(
 def test_a_drill_goes_home(scene: Scene, point: str) -> None:
     scene.dies(point, "drill", "pg3")
     with controller(scene.servers, "never"):
-        scene.await_event("errand_interrupted")
+        scene.await_event("command_interrupted")
         scene.await_that(lambda s: s["health"] == "ok" and s["primary"] == "pg1", "pg1 to be primary again")
         assert "drill" not in scene.kinds()
 

@@ -21,6 +21,7 @@ from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
+from pgvigil.controller.underway import Notes
 from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
 from pgvigil.decide.failover import SUDDEN
@@ -90,7 +91,9 @@ class ClusterController:
         self._repairs = Repairs(self._bench, journal, self.watch)
         self.recorder = Recorder(spec, store, log)
         self._orders: list[Order] = []
-        self._errands = Errands(Ground(self._bench, journal, store, self.watch, self._repairs, self))
+        self.notes = Notes(store, self.watch.news)
+        ground = Ground(self._bench, journal, store, self.watch, self._repairs, self)
+        self._errands = Errands(ground, goes_on=mode is Mode.GUARD)
         self._objections = Objections(advisor, clock)
         self._unwritten = Unwritten()
         self._taken: Order | None = None
@@ -152,6 +155,7 @@ class ClusterController:
         if self.record is None:
             await self._take_over()
         else:
+            self.record = await self.notes.written(self.record)
             self.watch.suspect = self.record.primary
             self.diagnosis = diagnose(self.spec, self.record, self.view)
             self.journal.notice(self.view, self.diagnosis, self.record.generation)

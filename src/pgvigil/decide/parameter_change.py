@@ -90,6 +90,30 @@ def written(node: NodeParameters, name: str, value: str | None) -> bool:
     return _bare(there) == _bare(value)
 
 
+def unread(nodes: Mapping[NodeName, NodeParameters], wanted: Wanted) -> tuple[NodeName, ...]:
+    """Where ALTER SYSTEM's file says it, but the server may not have read it: its writer was interrupted.
+
+    A value in another unit than the server's own looks like that too: reading the files again does no harm.
+    """
+    return tuple(
+        n
+        for n, node in nodes.items()
+        if any(
+            name in node.parameters and written(node, name, value) and not _in_force(node, name, value)
+            for name, value in wanted.items()
+        )
+    )
+
+
+def _in_force(node: NodeParameters, name: str, value: str | None) -> bool:
+    known = node.parameters[name]
+    if known.context == "postmaster" or known.pending:
+        return True  # only a restart would help
+    if value is None:
+        return node.files.get(name, known.default) in (known.value, known.shown)
+    return _bare(value).lower() in (_bare(known.value).lower(), _bare(known.shown).lower())
+
+
 def _bare(value: str) -> str:
     """A list without the quotes and blanks that the server puts around its items."""
     return value.replace('"', "").replace(", ", ",").strip()

@@ -123,6 +123,18 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
+class Underway:
+    """A command over several nodes that was begun and has not ended: what a controller that dies leaves."""
+
+    what: str
+    hint: str
+    """How a human has it ended, should its controller have died."""
+    home: NodeName | None = None
+    away: NodeName | None = None
+    """Of a drill: the primary it ends with, and the one in between."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterRecord:
     """The durable truth of a cluster. Saved before the first effect of a phase (DESIGN §1.5)."""
 
@@ -172,6 +184,8 @@ class ClusterRecord:
     """Standbys that somebody works on: never promoted, not repaired, their absence is no finding."""
     scheduled: tuple[Scheduled, ...] = ()
     """What is to be done at a later time, soonest first."""
+    underway: Underway | None = None
+    """What goes over several nodes just now."""
 
     def moved(self, to: Phase, **changes: object) -> Self:
         """This record in another phase. Raises ValueError for a move the table does not have."""

@@ -15,6 +15,7 @@ ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     6: {},
     7: {"scheduled": []},
     8: {},
+    9: {"underway": None},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
 OF_SCHEDULED: Final[Mapping[int, Mapping[str, object]]] = {8: {"every_s": None}}

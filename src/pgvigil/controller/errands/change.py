@@ -12,17 +12,18 @@ from typing import Final
 from pgvigil.act.bench import DENIED
 from pgvigil.act.settings import alter_system
 from pgvigil.controller.errands.ground import Ground
+from pgvigil.controller.errands.reload import reload_server
 from pgvigil.controller.errands.restart import in_turn, planned
 from pgvigil.controller.errands.show import known_or_error
 from pgvigil.controller.errands.writing import write_due
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
-from pgvigil.decide.parameter_change import before, due, refusal, rolled_back, waits, written
+from pgvigil.decide.parameter_change import before, due, refusal, rolled_back, unread, waits, written
 from pgvigil.decide.parameters import Wanted, restarts
 from pgvigil.errors import PgvigilError, StepFailed, UsageError
 from pgvigil.model.command import RollBackParameters, SetParameters
-from pgvigil.model.parameter import NodeParameters, ParameterChange, ParameterVersion
-from pgvigil.model.record import Level
+from pgvigil.model.parameter import LIMITED, NodeParameters, ParameterChange, ParameterVersion
+from pgvigil.model.record import Level, Underway
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import program, quoted
@@ -30,6 +31,7 @@ from pgvigil.sight.probe import without_secrets
 
 VERSIONS_READ: Final = 100_000
 TRIAL_WITHIN_S: Final = 10.0
+_BACK: Final = "back to version "
 _FATAL: Final = re.compile(r"FATAL:\s+(\w{5}): (.*)")
 """How `postgres` refuses a value, said verbosely. Class 22 is for values; anything else is not about them."""
 
@@ -43,6 +45,8 @@ class Intent:
     comment: str
     restart: bool
     in_place: bool
+    back_to: int | None = None
+    """The version that is wanted again."""
 
 
 async def set_parameters(ground: Ground, order: Order, errand: SetParameters) -> None:
@@ -55,15 +59,31 @@ async def roll_back(ground: Ground, order: Order, errand: RollBackParameters) ->
     """The same, to what an earlier version wanted."""
     versions = await ground.store.versions(ground.bench.spec.name, limit=VERSIONS_READ)
     last = versions[-1].number if versions else 0
-    to = last - 1 if errand.version is None else errand.version
+    to = errand.version
+    if to is None:
+        to = await _unfinished(ground, versions) if versions else None
+    to = last - 1 if to is None else to
     if not versions or not 0 <= to < last:
         detail = f"versions: 0 (before the first) to {last}" if versions else "nothing was ever set"
         raise UsageError(
             "there is no such version to go back to", detail=detail, hint="pgvigil config history"
         )
     changes = rolled_back(versions, to)
-    comment = f"back to version {to}"
-    await _change(ground, order, Intent(changes, errand.who, comment, errand.restart, errand.in_place))
+    comment = f"{_BACK}{to}"
+    intent = Intent(changes, errand.who, comment, errand.restart, errand.in_place, to)
+    await _change(ground, order, intent)
+
+
+async def _unfinished(ground: Ground, versions: tuple[ParameterVersion, ...]) -> int | None:
+    """Where an earlier rollback was going, if it is not written everywhere: it is gone on with."""
+    newest = versions[-1]
+    at_once = [change for change in newest.changes if change.name not in LIMITED]
+    said = re.fullmatch(rf"{_BACK}(\d+)", newest.comment)
+    if said is None:
+        return None
+    nodes = await ground.all_parameters()
+    over = all(written(node, change.name, change.after) for node in nodes.values() for change in at_once)
+    return None if over else int(said[1])
 
 
 async def _change(ground: Ground, order: Order, intent: Intent) -> None:
@@ -75,17 +95,19 @@ async def _change(ground: Ground, order: Order, intent: Intent) -> None:
         for name, value in wanted.items()
         if not all(written(node, name, value) for node in nodes.values())
     }
-    if not changed and not (intent.restart and waits(nodes, wanted)):
+    unheard = unread(nodes, wanted)
+    if not changed and not unheard and not (intent.restart and waits(nodes, wanted)):
         order.finish(Result.DONE, "nothing to do: every node has it already")
         return
     await _tried_on_hosts(ground, changed, nodes)
-    plan = list(_difference(changed, nodes))
+    plan = [*_difference(changed, nodes), *(f"have {n} read its configuration files" for n in unheard)]
     targets = waits(nodes, wanted) | _need_restart(changed, nodes)
     if intent.restart and targets:
         plan += planned(restarts(targets, nodes, record.primary, wanted=wanted, in_place=intent.in_place))
     if order.dry_run:
         order.finish(Result.PLANNED, f"change parameters of {ground.bench.spec.name}", plan=tuple(plan))
         return
+    await ground.loop.notes.make(_underway(record.cluster, intent, wanted))
     tried = await _tried_on_one(ground, changed, nodes)
     try:
         version = await _kept(ground, intent, changed, nodes)
@@ -97,6 +119,9 @@ async def _change(ground: Ground, order: Order, intent: Intent) -> None:
         await write_due(ground, order, now, wanted)
 
     await settle(nodes)
+    for name in unheard:
+        await reload_server(ground, name, {})
+        order.progress(f"{name}: configuration files read again")
     if intent.restart and targets:
         await in_turn(ground, order, targets, wanted=wanted, in_place=intent.in_place, settle=settle)
         await settle(await ground.all_parameters())
@@ -149,7 +174,8 @@ async def _tried_on_one(
     tried: list[tuple[NodeName, str]] = []
     first = due(nodes, changes)
     for name, value in changes.items():
-        node = next((n for n in reversed(list(nodes)) if name in first.get(n, {})), None)
+        standbys_first = sorted(nodes.values(), key=lambda node: node.primary)
+        node = next((each.node for each in standbys_first if name in first.get(each.node, {})), None)
         if node is None:
             continue
         try:
@@ -169,6 +195,18 @@ async def _undo(
 ) -> None:
     for node, name in reversed(tried):
         await alter_system(ground.bench, node, {name: nodes[node].written.get(name)})
+
+
+def _underway(cluster: str, intent: Intent, wanted: Wanted) -> Underway:
+    """Names only: a value may be a secret."""
+    verb, words = (
+        "set",
+        " ".join(f"{n}=…" if value is not None else f"--reset {n}" for n, value in wanted.items()),
+    )
+    if intent.back_to is not None:
+        verb, words = "rollback", f"--to {intent.back_to}"
+    hint = f"give it again, it goes on: pgvigil config {verb} {cluster} {words}"
+    return Underway(f"config {verb} of {', '.join(wanted)}", hint)
 
 
 def _refused(name: str, value: str | None, detail: str) -> UsageError:
@@ -212,9 +250,11 @@ def _difference(changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> tu
 async def _kept(
     ground: Ground, intent: Intent, changed: Wanted, nodes: Mapping[NodeName, NodeParameters]
 ) -> ParameterVersion:
-    """Make the version durable. Raises StoreError."""
+    """Make the version durable, unless the last one says all of it. Raises StoreError."""
     spec, clock = ground.bench.spec, ground.bench.clock
     last = await ground.store.versions(spec.name, limit=1)
+    if last and changed.items() <= last[-1].settings.items():
+        return last[-1]  # nothing new: it was interrupted, or changed by hand since
     number = last[-1].number + 1 if last else 1
     version = ParameterVersion(
         cluster=spec.name,
@@ -225,8 +265,6 @@ async def _kept(
         settings={**(dict(last[-1].settings) if last else {}), **changed},
         changes=tuple(ParameterChange(name, before(nodes, name), changed[name]) for name in changed),
     )
-    if not changed and last:
-        return last[-1]
     await ground.store.add_version(version)
     return version
 

@@ -16,7 +16,7 @@ from pgvigil.decide.schedule import obstacle
 from pgvigil.decide.situation import Situation
 from pgvigil.errors import StepFailed, Unsafe
 from pgvigil.model.command import Drill, Refused, Switchover
-from pgvigil.model.record import ClusterRecord, Event, Level
+from pgvigil.model.record import ClusterRecord, Event, Level, Phase, Underway
 from pgvigil.model.units import NodeName
 
 SETTLES_WITHIN_S: Final = 300.0
@@ -65,6 +65,8 @@ async def drill(ground: Ground, order: Order, errand: Drill) -> None:
         text = f"a drill: {home} to {away} and back"
         order.finish(Result.PLANNED, text, detail="; ".join(_risks(known, away)), plan=plan)
         return
+    hint = f"it goes back to {home} by itself when all is healthy; see: pgvigil status {record.cluster}"
+    await ground.loop.notes.make(Underway(f"a drill, {home} to {away} and back", hint, home, away))
     risks = [*await _sessions(ground, home), *_risks(known, away)]
     lag = {node.name: _behind(known, node.name) for node in known.standbys()}
     writer = HarmlessWriter(ground.bench.nodes, ground.bench.clock)
@@ -76,6 +78,25 @@ async def drill(ground: Ground, order: Order, errand: Drill) -> None:
         writing.cancel()
         await asyncio.wait({writing})
     _report(ground, order, home, legs, {"lag_bytes": lag, "would_fail": risks}, plan)
+
+
+async def go_home(ground: Ground, left: Underway) -> str:
+    """End a drill whose controller died: what was done, in words; empty: nothing had to be.
+
+    Only if the primary is the one in between: what else happened meanwhile stays. Raises PgvigilError.
+    """
+    if left.home is None:
+        return ""
+    await ground.loop.first_look.wait()
+    while ground.loop.record is None or ground.loop.record.phase is not Phase.STABLE:  # noqa: ASYNC110  # no event
+        await asyncio.sleep(LOOK_EVERY_S)
+    if ground.loop.record.primary != left.away:
+        return f"{left.what}: ended with {ground.loop.record.primary} as the primary"
+    await _until_healthy(ground, ground.loop.record.primary)
+    nobody: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    await _switch(ground, Order(Drill(), False, lambda _: None, nobody), left.home)
+    await _until_healthy(ground, left.home)
+    return f"{left.what}: {left.home} is the primary again, as before"
 
 
 async def _leg(ground: Ground, order: Order, writer: HarmlessWriter, to: NodeName) -> Leg:

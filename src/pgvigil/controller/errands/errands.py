@@ -1,11 +1,12 @@
 """Owns the errands under way: one task each; one that changes something at a time."""
 
 import asyncio
+import contextlib
 from typing import assert_never
 
 from pgvigil.controller import orders
 from pgvigil.controller.errands.change import roll_back, set_parameters
-from pgvigil.controller.errands.drill import drill
+from pgvigil.controller.errands.drill import drill, go_home
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.recordings import fetch_recording, list_recordings
 from pgvigil.controller.errands.reload import reload_servers
@@ -13,7 +14,7 @@ from pgvigil.controller.errands.restart import restart_servers
 from pgvigil.controller.errands.show import show_parameters, show_versions
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
-from pgvigil.errors import PgvigilError, Unsafe
+from pgvigil.errors import PgvigilError, StoreError, Unsafe
 from pgvigil.model.command import (
     Drill,
     Errand,
@@ -27,16 +28,21 @@ from pgvigil.model.command import (
     ShowVersions,
 )
 from pgvigil.model.command import Refused as RefusedCommand
+from pgvigil.model.record import Level, Underway
 
 LOOKS = (ShowParameters, ShowVersions, ListRecordings, FetchRecording)
 """Errands that change nothing."""
 
 
 class Errands:
-    """Carries out the commands of `model.command.Errand`."""
+    """Carries out the commands of `model.command.Errand`.
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    `goes_on`: what an earlier controller left half-way is told, and a drill is ended; else it stays on
+    record.
+    """
+
+    def __init__(self, ground: Ground, *, goes_on: bool) -> None:
+        self._ground, self._goes_on = ground, goes_on
         self._group: asyncio.TaskGroup | None = None
         self._changing = ""
         """The errand under way that changes something, in words."""
@@ -45,7 +51,44 @@ class Errands:
         """Own the tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            await self._take_up()
             await asyncio.Event().wait()
+
+    async def _take_up(self) -> None:
+        """What was under way when the last controller ended."""
+        record = self._ground.loop.record
+        if not self._goes_on or record is None or (left := record.underway) is None:
+            return
+        self._changing = left.what
+        text = f"the controller ended during {left.what}"
+        journal, generation = self._ground.journal, record.generation
+        journal.tell("command_interrupted", text, Level.ALERT, generation, hint=left.hint)
+        try:
+            await self._end(left)
+            await self._ground.loop.notes.make(None)
+        except StoreError as error:
+            journal.tell("command_failed", f"{left.what}: {error}", Level.ALERT, generation, hint=error.hint)
+        finally:
+            self._changing = ""
+
+    async def _end(self, left: Underway) -> None:
+        """A drill ends with its first primary; other commands are given again."""
+        ground = self._ground
+        try:
+            told = await go_home(ground, left)
+        except StoreError:
+            raise
+        except PgvigilError as error:
+            kind, text, hint, level = (
+                "command_failed",
+                f"{error.what}: {error.detail}",
+                error.hint,
+                Level.ALERT,
+            )
+        else:
+            kind, text, hint, level = "drill_ended", told, "", Level.INFO
+        if text and ground.loop.record:
+            ground.journal.tell(kind, text, level, ground.loop.record.generation, hint=hint)
 
     def take(self, order: Order, errand: Errand) -> None:
         """Begin an errand; its order gets the outcome. A second one that changes something is refused."""
@@ -65,14 +108,24 @@ class Errands:
         try:
             await self._go(order, errand)
         except PgvigilError as error:
+            await self._over(changes=changes)
             refuse(order, error)
         except asyncio.CancelledError:
             order.finish(Result.FAILED, "the controller was stopped meanwhile", hint="see: pgvigil status")
             raise
+        else:
+            await self._over(changes=changes)
         finally:
             self._changing = "" if changes else self._changing
             self._ground.watch.forget_facts()
             self._ground.watch.news.set()
+
+    async def _over(self, *, changes: bool) -> None:
+        """It has ended, however: nothing is left to the next controller."""
+        record = self._ground.loop.record
+        if changes and record and record.underway:
+            with contextlib.suppress(StoreError):  # then the next one tells of it, which does no harm
+                await self._ground.loop.notes.make(None)
 
     async def _go(self, order: Order, errand: Errand) -> None:
         match errand:

@@ -1,5 +1,6 @@
 """What every errand works with: the ways to the nodes, and what the loop knows at this moment."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from pgvigil.controller.journal import Journal
 from pgvigil.controller.orders import Order
 from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
+from pgvigil.controller.underway import Notes
 from pgvigil.errors import Unsafe
 from pgvigil.model.diagnosis import Diagnosis
 from pgvigil.model.parameter import NodeParameters
@@ -29,6 +31,8 @@ class Loop(Protocol):
     plan: Plan
 
     recorder: Recorder
+    notes: Notes
+    first_look: asyncio.Event
 
     def ask(self, order: Order) -> None:
         """Hand in a command of one step."""

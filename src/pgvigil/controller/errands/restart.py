@@ -19,7 +19,7 @@ from pgvigil.decide.parameters import Sequence, Turn, Wanted, restarts
 from pgvigil.errors import PgvigilError, StepFailed, TimedOut, Unsafe, WorldChanged
 from pgvigil.model.command import Directive, RestartPrimary, RestartServers, Role, Switchover
 from pgvigil.model.parameter import NodeParameters
-from pgvigil.model.record import Level, Phase
+from pgvigil.model.record import Level, Phase, Underway
 from pgvigil.model.step import Checkpoint, RestartServer
 from pgvigil.model.units import Lsn, NodeName, version_text
 
@@ -49,6 +49,8 @@ async def restart_servers(ground: Ground, order: Order, errand: RestartServers) 
         return
 
     async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
+        left = [n for n in sorted(targets) if n not in now or now[n].started == nodes[n].started]
+        await ground.loop.notes.make(_underway(record.cluster, left, in_place=errand.in_place))
         await write_due(ground, order, now, wanted)
 
     done = await in_turn(ground, order, targets, wanted=wanted, in_place=errand.in_place, settle=settle)
@@ -236,6 +238,12 @@ def _unknown(silent: Mapping[NodeName, str], errand: RestartServers) -> str:
     """Who was left out because nobody could ask it."""
     asked = [name for name in silent if name in (errand.nodes or silent)]
     return f"not asked, for want of an answer: {', '.join(asked)}" if asked else ""
+
+
+def _underway(cluster: str, left: list[NodeName], *, in_place: bool) -> Underway:
+    how = " --in-place" if in_place else ""
+    hint = f"restart those that are left: pgvigil restart {cluster} {' '.join(left)}{how}"
+    return Underway(f"a restart of servers one after another; not restarted yet: {', '.join(left)}", hint)
 
 
 def _tell(ground: Ground, text: str) -> None:
