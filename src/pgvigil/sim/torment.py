@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
+from pgvigil.controller.operations import Result
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Failover, Pause, Resume, Switchover
 from pgvigil.sim.world import GATEWAY
@@ -75,10 +76,9 @@ class Torment:
         await resumed
 
     async def _resumed(self) -> None:
-        """A human sees to it that nothing stays paused, once there is a controller."""
-        while not self._controlled():  # noqa: ASYNC110  # controllers do not tell
+        """A human asks again until nothing is paused: a controller may die while it is asked."""
+        while not (self._controlled() and await _ordered(self._world, Resume(), within_s=10.0)):  # noqa: ASYNC110
             await asyncio.sleep(1.0)
-        self._order(Resume())
 
     def _controlled(self) -> bool:
         return self._world.fleet is not None and bool(self._world.life and self._world.life.alive)
@@ -112,15 +112,19 @@ class Torment:
             asyncio.ensure_future(_ordered(self._world, command))  # noqa: RUF006  # bounded by itself
 
 
-async def _ordered(world: "World", command: Switchover | Failover | Pause | Resume) -> None:
+async def _ordered(
+    world: "World", command: Switchover | Failover | Pause | Resume, *, within_s: float = 60.0
+) -> bool:
+    """Whether the command was carried out."""
     assert world.fleet is not None
     try:
         outcome = await world.fleet.order(
-            world.spec.name, command, dry_run=False, within_s=60.0, progress=lambda _: None
+            world.spec.name, command, dry_run=False, within_s=within_s, progress=lambda _: None
         )
     except UsageError:
-        return
+        return False
     world.say("operator", f"{type(command).__name__.lower()}: {outcome.result} {outcome.text}")
+    return outcome.result is Result.DONE
 
 
 def between(one: Iterable["Place"], other: Iterable["Place"]) -> list[Way]:
