@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvigil.errors import Bug, StoreError, Unsafe
-from pgvigil.model.parameter import ParameterChange, ParameterVersion
+from pgvigil.model.parameter import ParameterChange, ParameterVersion, Trial, TriedLine
 from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase, Scheduled
 from pgvigil.model.recording import Draft, Tick, unpacked
 from pgvigil.model.step import Plan, Rest
@@ -229,6 +229,30 @@ def test_versions_of_parameters_are_kept_by_number_and_never_replaced(make_store
             await store.add_version(replace(VERSION, number=3, who="bob@host"))
         assert {v.who for v in await store.versions(ORDERS, limit=9)} == {"alice@host"}
         assert await store.versions(WEB, limit=9) == (replace(VERSION, cluster=WEB),)
+
+    run(make_store, story)
+
+
+def test_what_is_tried_is_noted_until_it_is_a_version(make_store: MakeStore) -> None:
+    lines = (
+        TriedLine(NodeName("pg3"), "work_mem", None, "8MB"),
+        TriedLine(NodeName("pg3"), "jit", "off", None),
+    )
+    trial = Trial(ORDERS, "alice@host", lines)
+
+    async def story(store: Store) -> None:
+        assert await store.trial(ORDERS) is None
+        await store.note_trial(ORDERS, replace(trial, who="bob@host"))
+        await store.note_trial(ORDERS, trial)
+        await store.note_trial(WEB, replace(trial, cluster=WEB))
+        assert await store.trial(ORDERS) == trial
+        await store.add_version(VERSION)
+        with pytest.raises(StoreError, match="exists already"):
+            await store.add_version(VERSION)
+        assert await store.trial(ORDERS) is None
+        assert await store.trial(WEB) == replace(trial, cluster=WEB)
+        await store.note_trial(WEB, None)
+        assert await store.trial(WEB) is None
 
     run(make_store, story)
 
@@ -553,6 +577,7 @@ def test_a_store_of_an_older_pgvigil_is_brought_up_to_date(tmp_path: Path) -> No
             old = {name: value for name, value in json.loads(body).items() if name not in added}
             db.execute("UPDATE record SET body = ?", (json.dumps(old),))
             db.execute("DROP TABLE parameter_version")
+            db.execute("DROP TABLE parameter_trial")
             db.execute("PRAGMA user_version = 1")
             db.execute("DROP TABLE recording")
         db.close()
@@ -578,6 +603,7 @@ def test_what_was_scheduled_before_it_could_be_repeated_is_done_once(tmp_path: P
                 "UPDATE record SET body = "
                 "json_remove(body, '$.scheduled[0].every_s', '$.scheduled[1].every_s')"
             )
+            db.execute("DROP TABLE parameter_trial")
             db.execute("PRAGMA user_version = 7")
         db.close()
         async with await SqliteStore.open(tmp_path) as store:

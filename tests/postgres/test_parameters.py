@@ -1,10 +1,14 @@
 """PostgreSQL's parameters over a whole cluster of real servers: seen, reloaded, set, and restarted for."""
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from pgvigil.controller.cluster import Mode
 from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
@@ -16,8 +20,10 @@ from pgvigil.model.command import (
     ShowParameters,
     ShowVersions,
 )
+from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
+from pgvigil.store.sqlite import SqliteStore
 from tests.postgres.guard import Guard, cluster_spec, guarding
 from tests.postgres.test_check import check
 
@@ -187,3 +193,68 @@ def test_status_and_check_tell_what_waits_and_what_drifted(
     texts = [f"{item.place}: {item.what}; {item.fix}" for item in items]
     assert any("changes it: work_mem; see: pgvigil config show" in text for text in texts), texts
     assert any("pg3" in text and "pgvigil restart --pending" in text for text in texts), texts
+
+
+class DiesThere(SqliteStore):
+    """The controller's life ends right before a version would be kept: nothing it does comes any further."""
+
+    async def add_version(self, version: ParameterVersion) -> None:
+        await asyncio.Event().wait()
+
+
+def lines_of(server: Server, name: str) -> list[str]:
+    found = server.sql(
+        "select setting from pg_file_settings where name = %s and sourcefile like '%%auto.conf'", name
+    )
+    return [row[0] for row in found]
+
+
+def test_what_a_controller_tried_when_it_died_is_undone_by_the_next_and_told(
+    servers: Servers, trio_of_servers: Trio, tmp_path: Path
+) -> None:
+    spec, file, (_, pg2, _) = cluster_spec(servers, trio_of_servers), tmp_path / "pgvigil.db", trio_of_servers
+    pg2.sql("alter system set jit = off")
+    before = shows(trio_of_servers, "work_mem")
+    wish = SetParameters({"work_mem": "7MB", "jit": "on", "max_connections": "40"}, "alice@host")
+    with guarding(spec, store=DiesThere(file)) as guard:
+        guard.await_health()
+        Thread(target=guard.order, args=(wish,), kwargs={"within_s": 5.0}, daemon=True).start()
+        wait_until(lambda: lines_of(pg2, "max_connections") == ["40"], within_s=20, what="the trial")
+    assert (lines_of(pg2, "work_mem"), lines_of(pg2, "jit")) == (["7MB"], ["on"])
+    pg2.sql("alter system set max_connections = 41")  # somebody else's by now
+    pg2.stop()
+    with guarding(spec, store=SqliteStore(file)) as guard:
+        wait_until(lambda: "trial_left" in guard.kinds(), within_s=20, what="that it is told")
+        pg2.start()
+        wait_until(lambda: "trial_undone" in guard.kinds(), within_s=30, what="the undoing")
+        (told,) = [e["text"] for e in guard.events() if e["kind"] == "trial_undone"]
+        assert "for a controller ended while alice@host had it tried" in told
+        assert "pg2: work_mem = 7MB" in told
+        assert lines_of(pg2, "work_mem") == []
+        assert lines_of(pg2, "jit") == ["off"]
+        assert lines_of(pg2, "max_connections") == ["41"]
+        assert shows(trio_of_servers, "work_mem") == before
+        assert guard.order(ShowVersions()).data["versions"] == []
+        guard.await_health()
+        assert set_(guard, work_mem="7MB").result == "done"
+        assert shows(trio_of_servers, "work_mem") == ["7MB"] * 3
+    with guarding(spec, store=SqliteStore(file)) as guard:
+        guard.await_health()
+        assert guard.kinds().count("trial_undone") == 1
+        assert shows(trio_of_servers, "work_mem") == ["7MB"] * 3
+
+
+def test_the_next_change_undoes_it_too_when_no_controller_runs(
+    servers: Servers, trio_of_servers: Trio, tmp_path: Path
+) -> None:
+    spec, file, (_, pg2, _) = cluster_spec(servers, trio_of_servers), tmp_path / "pgvigil.db", trio_of_servers
+    with guarding(spec, store=DiesThere(file), mode=Mode.ORDERS) as guard:
+        wish = SetParameters({"work_mem": "7MB"}, "alice@host")
+        Thread(target=guard.order, args=(wish,), kwargs={"within_s": 5.0}, daemon=True).start()
+        wait_until(lambda: lines_of(pg2, "work_mem") == ["7MB"], within_s=20, what="the trial")
+    with guarding(spec, store=SqliteStore(file), mode=Mode.ORDERS) as guard:
+        assert guard.order(SetParameters({"jit": "off"}, "bob@host"), dry_run=True).result == "planned"
+        assert lines_of(pg2, "work_mem") == ["7MB"], "a rehearsal changes nothing"
+        assert set_(guard, jit="off").result == "done"
+        assert lines_of(pg2, "work_mem") == []
+        assert shows(trio_of_servers, "jit") == ["off"] * 3

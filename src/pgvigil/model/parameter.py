@@ -108,6 +108,25 @@ class ParameterVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedLine:
+    """A line of ALTER SYSTEM on one node: what it was and what it became. None: no line."""
+
+    node: NodeName
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Lines that servers are asked to take, without a reload, before a version of them is kept."""
+
+    cluster: ClusterName
+    who: str
+    lines: tuple[TriedLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """A parameter that ought to be the same on all nodes and is not: node → value."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pgvigil.errors import PgvigilError, Unreachable
-from pgvigil.model.parameter import ParameterVersion
+from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.sighting import Farewell, Silence
@@ -216,11 +216,22 @@ class Store(Protocol):
         ...
 
     async def add_version(self, version: ParameterVersion) -> None:
-        """Make a version of a cluster's parameters durable. Raises StoreError if its number is taken."""
+        """Make a version of a cluster's parameters durable, and forget the trial it comes from.
+
+        Raises StoreError if its number is taken.
+        """
         ...
 
     async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
         """The newest `limit` versions, oldest first."""
+        ...
+
+    async def note_trial(self, cluster: ClusterName, trial: Trial | None) -> None:
+        """Make durable that these lines may stand in files of the cluster's nodes. None: no more."""
+        ...
+
+    async def trial(self, cluster: ClusterName) -> Trial | None:
+        """The trial that was noted last, unless it has become a version or was undone."""
         ...
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pgvigil.errors import StoreError
-from pgvigil.model.parameter import ParameterVersion
+from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
@@ -106,6 +106,15 @@ class KeptStore:
         """See `Store`."""
         await self._turn()
         await self._store.add_version(version)
+
+    async def note_trial(self, cluster: ClusterName, trial: Trial | None) -> None:
+        """Keep or forget a trial, unless the controller is dead."""
+        await self._turn()
+        await self._store.note_trial(cluster, trial)
+
+    async def trial(self, cluster: ClusterName) -> Trial | None:
+        """What is being tried."""
+        return await self._store.trial(cluster)
 
     async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
         """See `Store`."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from pgvigil.model.parameter import ParameterVersion
+from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import LAST_TICK, Draft, Kept, around, packed
 from pgvigil.model.units import ClusterName
@@ -22,6 +22,7 @@ class MemoryStore:
         self._events: list[Event] = []
         self._number = 0
         self._versions: list[ParameterVersion] = []
+        self._trials: dict[ClusterName, Trial] = {}
         self._events_kept = events_kept
         self._drafts: list[Draft] = []
 
@@ -79,8 +80,20 @@ class MemoryStore:
         if any(v.cluster == version.cluster and v.number == version.number for v in self._versions):
             raise version_taken(version)
         self._versions.append(version)
+        self._trials.pop(version.cluster, None)
 
     async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
         """The newest `limit` versions, oldest first."""
         fitting = sorted((v for v in self._versions if v.cluster == cluster), key=lambda v: v.number)
         return tuple(fitting[-limit:]) if limit > 0 else ()
+
+    async def note_trial(self, cluster: ClusterName, trial: Trial | None) -> None:
+        """Keep it, or forget it."""
+        if trial is None:
+            self._trials.pop(cluster, None)
+        else:
+            self._trials[cluster] = trial
+
+    async def trial(self, cluster: ClusterName) -> Trial | None:
+        """The one that was noted last."""
+        return self._trials.get(cluster)

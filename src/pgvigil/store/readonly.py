@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from pgvigil.model.parameter import ParameterVersion
+from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
@@ -53,3 +53,10 @@ class ReadOnlyStore:
     async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
         """The other store's versions."""
         return await self._store.versions(cluster, limit=limit)
+
+    async def note_trial(self, cluster: ClusterName, trial: Trial | None) -> None:
+        """Nothing is kept."""
+
+    async def trial(self, cluster: ClusterName) -> Trial | None:
+        """The other store's trial."""
+        return await self._store.trial(cluster)

@@ -16,11 +16,16 @@ ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     7: {"scheduled": []},
     8: {},
     9: {"underway": None},
+    10: {},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
 OF_SCHEDULED: Final[Mapping[int, Mapping[str, object]]] = {8: {"every_s": None}}
 """The same for each of what is scheduled in a record."""
-TABLES: Final[Mapping[int, str]] = {5: shelf.TABLE, 6: versions.TABLE}
+TABLES: Final[Mapping[int, str]] = {
+    5: shelf.TABLE,
+    6: versions.TABLE,
+    10: versions.TRIAL_TABLE,
+}
 """Schema version → the tables that came with it."""
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from pgvigil.errors import StoreError
-from pgvigil.model.parameter import ParameterVersion
+from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept, packed
 from pgvigil.model.units import ClusterName
@@ -29,7 +29,7 @@ from pgvigil.store.lock import make_state_dir
 from pgvigil.store.renew import TABLES, renew
 
 FILE_NAME: Final = "pgvigil.db"
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 BUSY_TIMEOUT_S: Final = 2.0
 """How long to wait for another program (a backup, `sqlite3`) that has the file locked."""
 
@@ -149,7 +149,7 @@ class SqliteStore:
         return await self._do(lambda: shelf.of_moment(self._db, cluster, at))
 
     async def add_version(self, version: ParameterVersion) -> None:
-        """Make a version of a cluster's parameters durable. Raises StoreError if its number is taken."""
+        """Make a version durable, and forget its trial. Raises StoreError if its number is taken."""
 
         def work() -> None:
             with self._transaction() as db:
@@ -160,6 +160,19 @@ class SqliteStore:
     async def versions(self, cluster: ClusterName, *, limit: int) -> tuple[ParameterVersion, ...]:
         """The newest `limit` versions, oldest first."""
         return await self._do(lambda: versions.newest(self._db, cluster, max(limit, 0)))
+
+    async def note_trial(self, cluster: ClusterName, trial: Trial | None) -> None:
+        """Make durable what is being tried on the cluster's nodes. None: nothing any more."""
+
+        def work() -> None:
+            with self._transaction() as db:
+                versions.note_trial(db, cluster, trial)
+
+        await self._do(work)
+
+    async def trial(self, cluster: ClusterName) -> Trial | None:
+        """What is noted as being tried."""
+        return await self._do(lambda: versions.trial(self._db, cluster))
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Do `work` in the store's thread, after all that was asked before."""

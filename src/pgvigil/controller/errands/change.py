@@ -15,6 +15,7 @@ from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.reload import reload_server
 from pgvigil.controller.errands.restart import in_turn, planned
 from pgvigil.controller.errands.show import known_or_error
+from pgvigil.controller.errands.trial import take_back, undo_leftover
 from pgvigil.controller.errands.writing import write_due
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
@@ -22,7 +23,14 @@ from pgvigil.decide.parameter_change import before, due, refusal, rolled_back, u
 from pgvigil.decide.parameters import Wanted, restarts
 from pgvigil.errors import PgvigilError, StepFailed, UsageError
 from pgvigil.model.command import RollBackParameters, SetParameters
-from pgvigil.model.parameter import LIMITED, NodeParameters, ParameterChange, ParameterVersion
+from pgvigil.model.parameter import (
+    LIMITED,
+    NodeParameters,
+    ParameterChange,
+    ParameterVersion,
+    Trial,
+    TriedLine,
+)
 from pgvigil.model.record import Level, Underway
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import QueryFailed
@@ -88,6 +96,8 @@ async def _unfinished(ground: Ground, versions: tuple[ParameterVersion, ...]) ->
 
 async def _change(ground: Ground, order: Order, intent: Intent) -> None:
     record = ground.settled()
+    if not order.dry_run:
+        await undo_leftover(ground)
     nodes = await ground.all_parameters()
     wanted = _checked(ground, intent.changes, nodes)
     changed = {
@@ -108,11 +118,11 @@ async def _change(ground: Ground, order: Order, intent: Intent) -> None:
         order.finish(Result.PLANNED, f"change parameters of {ground.bench.spec.name}", plan=tuple(plan))
         return
     await ground.loop.notes.make(_underway(record.cluster, intent, wanted))
-    tried = await _tried_on_one(ground, changed, nodes)
     try:
+        await _tried_on_one(ground, intent.who, changed, nodes)
         version = await _kept(ground, intent, changed, nodes)
     except PgvigilError:
-        await _undo(ground, tried, nodes)
+        await take_back(ground, order)
         raise
 
     async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
@@ -168,33 +178,28 @@ async def _tried_on_hosts(ground: Ground, changes: Wanted, nodes: Mapping[NodeNa
 
 
 async def _tried_on_one(
-    ground: Ground, changes: Wanted, nodes: Mapping[NodeName, NodeParameters]
-) -> tuple[tuple[NodeName, str], ...]:
-    """ALTER SYSTEM on one node each, without a reload; undone if any is refused. Raises UsageError."""
-    tried: list[tuple[NodeName, str]] = []
+    ground: Ground, who: str, changes: Wanted, nodes: Mapping[NodeName, NodeParameters]
+) -> None:
+    """ALTER SYSTEM on one node each, not loaded; noted durably before. Raises UsageError, StepFailed."""
     first = due(nodes, changes)
-    for name, value in changes.items():
-        standbys_first = sorted(nodes.values(), key=lambda node: node.primary)
-        node = next((each.node for each in standbys_first if name in first.get(each.node, {})), None)
-        if node is None:
-            continue
+    standbys_first = sorted(nodes.values(), key=lambda node: node.primary)
+    lines = [
+        TriedLine(node.node, name, node.written.get(name), value)
+        for name, value in changes.items()
+        if (node := next((each for each in standbys_first if name in first.get(each.node, {})), None))
+    ]
+    if not lines:
+        return
+    spec = ground.bench.spec
+    await ground.store.note_trial(spec.name, Trial(spec.name, who, tuple(lines)))
+    for line in lines:
         try:
-            await alter_system(ground.bench, node, {name: value})
+            await alter_system(ground.bench, line.node, {line.name: line.after})
         except QueryFailed as refused:
             if refused.sqlstate == DENIED:
                 continue  # written through the host, which was asked already
-            await _undo(ground, tuple(tried), nodes)
-            detail = f"SQLSTATE {refused.sqlstate} on {node}: {refused}"
-            raise _refused(name, value, detail) from refused
-        tried.append((node, name))
-    return tuple(tried)
-
-
-async def _undo(
-    ground: Ground, tried: tuple[tuple[NodeName, str], ...], nodes: Mapping[NodeName, NodeParameters]
-) -> None:
-    for node, name in reversed(tried):
-        await alter_system(ground.bench, node, {name: nodes[node].written.get(name)})
+            detail = f"SQLSTATE {refused.sqlstate} on {line.node}: {refused}"
+            raise _refused(line.name, line.after, detail) from refused
 
 
 def _underway(cluster: str, intent: Intent, wanted: Wanted) -> Underway:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import assert_never
+from typing import Final, assert_never
 
 from pgvigil.controller import orders
 from pgvigil.controller.errands.change import roll_back, set_parameters
@@ -12,6 +12,7 @@ from pgvigil.controller.errands.recordings import fetch_recording, list_recordin
 from pgvigil.controller.errands.reload import reload_servers
 from pgvigil.controller.errands.restart import restart_servers
 from pgvigil.controller.errands.show import show_parameters, show_versions
+from pgvigil.controller.errands.trial import undo_leftover
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.errors import PgvigilError, StoreError, Unsafe
@@ -30,6 +31,7 @@ from pgvigil.model.command import (
 from pgvigil.model.command import Refused as RefusedCommand
 from pgvigil.model.record import Level, Underway
 
+UNDO_AGAIN_S: Final = 10.0
 LOOKS = (ShowParameters, ShowVersions, ListRecordings, FetchRecording)
 """Errands that change nothing."""
 
@@ -52,6 +54,8 @@ class Errands:
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._take_up()
+            if self._goes_on:
+                group.create_task(self._tidy())
             await asyncio.Event().wait()
 
     async def _take_up(self) -> None:
@@ -89,6 +93,30 @@ class Errands:
             kind, text, hint, level = "drill_ended", told, "", Level.INFO
         if text and ground.loop.record:
             ground.journal.tell(kind, text, level, ground.loop.record.generation, hint=hint)
+
+    async def _tidy(self) -> None:
+        """Undo a trial of parameters whose controller has ended, as soon as its nodes answer."""
+        told = False
+        while await self._is_left():
+            if not self._changing:
+                self._changing = "undoing an interrupted change of parameters"
+                try:
+                    await undo_leftover(self._ground)
+                    return
+                except PgvigilError as later:
+                    if record := self._ground.loop.record if not told else None:
+                        text = f"an interrupted config set is not undone yet: {later}"
+                        self._ground.journal.tell("trial_left", text, Level.WARNING, record.generation)
+                        told = True
+                finally:
+                    self._changing = ""
+            await asyncio.sleep(UNDO_AGAIN_S)
+
+    async def _is_left(self) -> bool:
+        try:
+            return await self._ground.store.trial(self._ground.bench.spec.name) is not None
+        except StoreError:
+            return True  # the loop tells of the store
 
     def take(self, order: Order, errand: Errand) -> None:
         """Begin an errand; its order gets the outcome. A second one that changes something is refused."""
