@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import structlog
 
 from pgvigil.act.bench import Bench
+from pgvigil.api.http_face import HttpFace
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
@@ -137,12 +138,16 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             hooks.serve(config.clusters)
             fleet = make_fleet(store, notifiers=(hooks,), advisor=hooks)
 
+            face = HttpFace(fleet, fleet.ordered)
+
             async def reload() -> str:
                 fresh = reread()
+                await face.serve(fresh.http)
                 hooks.serve(fresh.clusters)
                 return await fleet.guard(fresh.clusters)
 
-            async with fleet.running(config.clusters):
+            async with fleet.running(config.clusters), face:
+                await face.serve(config.http)
                 await serve(fleet, config.socket, reload=reload)
 
 

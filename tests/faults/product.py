@@ -205,7 +205,11 @@ class Product:
         failover = self.sections.get("failover", {})
         assert isinstance(failover, dict)
         ours = {**self.sections, "failover": {**NO_COOL_DOWN, **failover}}
-        return {"state_dir": str(self.dir), "clusters": {CLUSTER: {**guarded, **ours}}}
+        return {
+            "state_dir": str(self.dir),
+            "http": {"listen": "off"},
+            "clusters": {CLUSTER: {**guarded, **ours}},
+        }
 
 
 @contextmanager

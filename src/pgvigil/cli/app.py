@@ -21,6 +21,7 @@ from pgvigil.cli import (
     schedule,
     settings_file,
     simulate,
+    tokens,
 )
 from pgvigil.cli.desk import ConfigOption, Desk, begin
 from pgvigil.cli.report import error_view
@@ -103,6 +104,7 @@ for family in (
     bootstrap,
     clone,
     nodes,
+    tokens,
 ):
     family.add_to(app)
 

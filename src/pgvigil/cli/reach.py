@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pgvigil.controller.operations import Operations
 from pgvigil.errors import Unreachable
 from pgvigil.model.check import CheckItem
+from pgvigil.model.face import HttpSpec
 from pgvigil.model.guard import GuardReport
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
@@ -40,6 +41,11 @@ class Config(Protocol):
     @property
     def log_level(self) -> str:
         """`debug`, `info`, `warning` or `error`."""
+        ...
+
+    @property
+    def http(self) -> HttpSpec | None:
+        """How HTTP is to be served; None: not at all."""
         ...
 
 

@@ -17,6 +17,7 @@ from pgvigil.config.relations import complaints
 from pgvigil.config.schema import FileSection, LogFormat, LogLevel
 from pgvigil.config.section import local_path
 from pgvigil.errors import ConfigError
+from pgvigil.model.face import HttpSpec
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName
 
@@ -37,6 +38,8 @@ class Config:
     socket: Path
     log_format: LogFormat
     log_level: LogLevel
+    http: HttpSpec | None = None
+    """None: no HTTP."""
 
     def cluster(self, name: ClusterName) -> ClusterSpec:
         """The cluster of that name. Raises KeyError."""
@@ -119,6 +122,7 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         socket=socket,
         log_format=section.log.format,
         log_level=section.log.level,
+        http=section.http.spec(folder),
     )
 
 

@@ -19,6 +19,7 @@ from pgvigil.config.access import (
     ShellValue,
 )
 from pgvigil.config.cloning import CloneSection
+from pgvigil.config.http import HttpSection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
@@ -256,6 +257,7 @@ class FileSection(Section):
         default=(), description="Short for `defaults: {reference_targets: …}`."
     )
     hooks: HooksSection = Field(default=HooksSection(), description="Short for `defaults: {hooks: …}`.")
+    http: HttpSection = Field(default=HttpSection(), description="The HTTP face of the controller.")
     log: LogSection = Field(default=LogSection(), description="The controller's log.")
 
     def merged(self) -> dict[str, ClusterSection]:

@@ -110,6 +110,12 @@ class Fleet:
             text = order.reached or "not finished in its time"
             return Outcome(Result.TIMED_OUT, text, "it may still finish", "see: pgvigil status")
 
+    def ordered(self, cluster: ClusterName, by: str, what: str) -> None:
+        """Keep who gave a command from afar, and which. Raises UsageError."""
+        controller = self._cluster(cluster)
+        generation = controller.record.generation if controller.record else Generation(0)
+        controller.journal.tell("ordered", f"{by} asked for: {what}", Level.INFO, generation, data={"by": by})
+
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:
         """See `Operations`."""
         if cluster is not None:

@@ -310,9 +310,12 @@ def config_text(servers: Servers, cluster: str = "demo", **more: object) -> str:
         "shell": {"via": "local", **user},
         **more,
     }
-    text: str = yaml.safe_dump(
-        {"state_dir": str(servers.home / "state"), "clusters": {cluster: settings}}, sort_keys=False
-    )
+    whole = {
+        "state_dir": str(servers.home / "state"),
+        "http": {"listen": "off"},
+        "clusters": {cluster: settings},
+    }
+    text: str = yaml.safe_dump(whole, sort_keys=False)
     return text
 
 

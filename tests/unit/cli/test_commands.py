@@ -37,6 +37,7 @@ from pgvigil.model.command import (
     Resume,
     Switchover,
 )
+from pgvigil.model.face import HttpSpec
 from pgvigil.model.guard import GuardReport
 from pgvigil.model.spec import CheckpointPace, ClusterSpec, Fencing, Tag, WhenUnreachable
 from pgvigil.model.step import Copying, RebuildMethod
@@ -54,6 +55,7 @@ class Configured:
     socket: Path = Path("/nowhere/control.sock")
     log_format: str = "text"
     log_level: str = "info"
+    http: HttpSpec | None = None
 
 
 @dataclass
