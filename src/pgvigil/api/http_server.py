@@ -51,10 +51,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come; too many without the end of the headers end it all."""
-        self._header_bytes += len(data)
-        if self._header_bytes > HEADERS_MAX + BODY_MAX:
+        if self._header_bytes > HEADERS_MAX:
             self.transport.abort()
             return
+        self._header_bytes += len(data)
         super().data_received(data)
 
     def on_headers_complete(self) -> None:

@@ -25,7 +25,10 @@ def _listen(value: Any) -> str:  # what YAML had there
 
 
 Listen = Annotated[
-    str, BeforeValidator(_listen), WithJsonSchema({"type": ["string", "boolean"]}), Kind("`host:port` or off")
+    str,
+    BeforeValidator(_listen),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"const": False}]}),
+    Kind("`host:port` or off"),
 ]
 
 

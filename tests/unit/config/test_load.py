@@ -13,6 +13,7 @@ from pgvigil.config.advice import WAYS_TO_LOG_IN
 from pgvigil.config.load import Config, find, load, parse
 from pgvigil.config.schema import LogFormat, LogLevel
 from pgvigil.errors import ConfigError
+from pgvigil.model.face import HttpSpec
 from pgvigil.model.spec import (
     AfterCrash,
     ClusterSpec,
@@ -127,6 +128,7 @@ def test_every_default_in_one_place() -> None:
         socket=Path("/home/ann/.local/state/pgvigil/pgvigil.sock"),
         log_format=LogFormat.TEXT,
         log_level=LogLevel.INFO,
+        http=HttpSpec(),
     )
 
 
@@ -702,3 +704,37 @@ def test_relative_paths_begin_at_the_files_folder(folder: Path) -> None:
     config = load(None, {})
     assert config.state_dir == folder / "state"
     assert replace(config, file=FILE).clusters == read(SMALLEST).clusters
+
+
+@pytest.mark.parametrize(
+    ("http", "place"),
+    [
+        ("{listen: nowhere}", "http.listen"),
+        ("{listen: '1.2.3.4:0'}", "http.listen"),
+        ("{listen: '1.2.3.4:70000'}", "http.listen"),
+        ("{listen: true}", "http.listen"),
+        ("{listen: 8009}", "http.listen"),
+        ("{cert: a.crt}", "belong together"),
+        ("{client_ca: ca.crt}", "client_ca needs"),
+        ("{cert: a, key: b, clients: {x: viewer}}", "clients needs"),
+        ("{cert: a, key: b, client_ca: c, clients: {x: king}}", "http.clients.x"),
+        ("{port: 8009}", "http.port"),
+    ],
+)
+def test_a_wrong_http_section_is_named(http: str, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(
+            f"clusters: {{orders: {{nodes: {{pg1: a}}}}}}\nhttp: {http}".encode(), Path("/etc/pgvigil.yaml")
+        )
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("http", "listen"),
+    [("off", None), ("'off'", None), ("'[::1]:99'", ("::1", 99)), ("'a.b:8009'", ("a.b", 8009))],
+)
+def test_where_http_listens(http: str, listen: tuple[str, int] | None) -> None:
+    text = f"clusters: {{orders: {{nodes: {{pg1: a}}}}}}\nhttp: {{listen: {http}}}"
+    spec = parse(text.encode(), Path("/etc/pgvigil.yaml")).http
+    assert (spec and (spec.host, spec.port)) == listen
+    assert spec is None or spec.asked_for
