@@ -146,9 +146,10 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
                 hooks.serve(fresh.clusters)
                 return await fleet.guard(fresh.clusters)
 
-            async with fleet.running(config.clusters), face:
-                await face.serve(config.http)
-                await serve(fleet, config.socket, reload=reload)
+            async with face:
+                await face.serve(config.http)  # its imports take half a second: before anybody is watched
+                async with fleet.running(config.clusters):
+                    await serve(fleet, config.socket, reload=reload)
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
