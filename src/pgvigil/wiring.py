@@ -76,6 +76,7 @@ def cluster_controller(
         own_shell=own_shell,
         advisor=advisor,
         witnesses=witness_shells(spec),
+        far={node.name: node_ports(node) for node in spec.standby_of.nodes} if spec.standby_of else None,
     )
 
 

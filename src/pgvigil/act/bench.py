@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from pgvigil.errors import StepFailed, Unreachable, WorldChanged
@@ -97,6 +97,8 @@ class Bench:
     """On the controller's own host, for the user's commands."""
     report: Callable[[NodeName, str], None]
     """Progress for people: the node and a sentence."""
+    far: Mapping[NodeName, NodePorts] = field(default_factory=dict)
+    """The ways to the nodes of the cluster that this one is to follow."""
 
     def place(self, name: NodeName) -> Place:
         """Raises StepFailed if the node has no shell, or nobody knows where its data lies."""
@@ -129,13 +131,13 @@ class Bench:
     @contextlib.asynccontextmanager
     async def extra_session(self, name: NodeName, *, within_s: float = 3.0) -> AsyncIterator["Bench"]:
         """This bench with a second session to that node, for statements that take long."""
-        session = self.nodes[name].new_session()
+        ports = self.nodes.get(name) or self.far[name]
+        session = ports.new_session()
         try:
             await session.open(within_s=within_s)
         except Unreachable as lost:
             raise StepFailed(f"{name} did not let us in", detail=str(lost)) from lost
         try:
-            ports = self.nodes[name]
             nodes = {**self.nodes, name: NodePorts(ports.spec, ports.new_session, session, ports.shell)}
             yield replace(self, nodes=nodes)
         finally:

@@ -14,7 +14,7 @@ from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.act.clone import clone, remove_leftovers
 from pgvigil.act.fence import signal_line
 from pgvigil.act.rewind import RewindFailed, rewind
-from pgvigil.act.settings import upstream_settings, write
+from pgvigil.act.settings import application_name, upstream_settings, write
 from pgvigil.act.site import (
     STAMP,
     Site,
@@ -62,7 +62,7 @@ async def confirm_rebuild(step: Rebuild, bench: Bench) -> None:
     if step.node == step.upstream:
         raise WorldChanged(f"{step.node} cannot be its own upstream")
     if not await upstream_serves(bench, step):
-        raise WorldChanged(f"{step.upstream} is no primary")
+        raise WorldChanged(f"{step.upstream} is no {'standby' if step.cascade else 'primary'}")
     host, recovering = await bench.place(step.node).look(), await _recovering(bench, step.node)
     runs = host.postmaster in (Postmaster.RUNNING, Postmaster.FROZEN)
     if recovering is False:
@@ -246,13 +246,15 @@ async def _streams(site: Site) -> None:
     """
     clock, node, upstream = site.bench.clock, site.step.node, site.step.upstream
     replayed, moved = None, clock.now()
+    there = site.bench.spec.standby_of
+    called = application_name(site.bench.spec, node) if there and there.is_upstream(upstream) else node
     async with site.bench.extra_session(node) as extra, site.bench.extra_session(upstream) as above:
         while clock.now() - moved < STALL_S:
             (row,) = await extra.sql(node, _STREAM)
             if row["recovering"] != "t":
                 raise WorldChanged(f"{node} came up as a primary")
             on_course = row["status"] == "streaming" and row["timeline"] == str(site.source.timeline)
-            if on_course and (row["receiving"] == "t" or await above.sql(upstream, _SENDS, (node,))):
+            if on_course and (row["receiving"] == "t" or await above.sql(upstream, _SENDS, (called,))):
                 return
             if row["replayed"] != replayed:
                 replayed, moved = row["replayed"], clock.now()

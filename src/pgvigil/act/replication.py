@@ -125,7 +125,9 @@ async def follow(confirmed: Confirmed[Follow], bench: Bench) -> dict[str, str]:
     """Slot on the upstream first, then connection settings and reload; no restart (13 and later)."""
     step = confirmed.step
     settings = upstream_settings(bench.spec, step.node, step.upstream)
-    if bench.spec.replication.slots and not await ensure_slot(bench, step.node, step.upstream):
+    there = bench.spec.standby_of
+    ours = not (there and there.is_upstream(step.upstream))
+    if ours and bench.spec.replication.slots and not await ensure_slot(bench, step.node, step.upstream):
         settings["primary_slot_name"] = ""
     if line := bench.spec.node(step.node).follow_command:
         await _own_follow(bench, step, settings["primary_conninfo"], line)
@@ -136,7 +138,9 @@ async def follow(confirmed: Confirmed[Follow], bench: Bench) -> dict[str, str]:
 
 async def _own_follow(bench: Bench, step: Follow, conninfo: str, line: str) -> None:
     """The user's own way of pointing a standby at an upstream."""
-    upstream = bench.spec.node(step.upstream)
+    there = bench.spec.standby_of
+    site = there if there and step.upstream == there.upstream else None
+    upstream = site or bench.spec.node(step.upstream)
     words = {
         "NODE": step.node,
         "UPSTREAM": step.upstream,

@@ -5,7 +5,7 @@ from typing import Final
 
 from pgvigil.act.bench import DENIED, Bench, Place
 from pgvigil.errors import StepFailed
-from pgvigil.model.spec import ClusterSpec, slot_name
+from pgvigil.model.spec import ClusterSpec, FollowedCluster, slot_name
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import quoted
@@ -31,12 +31,26 @@ def upstream_settings(spec: ClusterSpec, node: NodeName, upstream: NodeName | No
     """
     if upstream is None:
         return {"primary_conninfo": ""}
+    if spec.standby_of and spec.standby_of.is_upstream(upstream):
+        return site_settings(spec, node, spec.standby_of)
     target = spec.node(upstream)
     keywords = {**dict(spec.replication.conninfo), "host": target.host, "port": str(target.port)}
     keywords["application_name"] = node
     settings = {"primary_conninfo": conninfo_text(keywords)}
     settings["primary_slot_name"] = slot_name(node) if spec.replication.slots else ""
     return settings
+
+
+def site_settings(spec: ClusterSpec, node: NodeName, there: FollowedCluster) -> dict[str, str]:
+    """What has a leader stream from whoever is primary of another cluster (manual: 34.1.1.3)."""
+    keywords = {**dict(there.conninfo), "host": there.host, "port": there.port}
+    keywords |= {"target_session_attrs": "read-write", "application_name": application_name(spec, node)}
+    return {"primary_conninfo": conninfo_text(keywords), "primary_slot_name": there.slot}
+
+
+def application_name(spec: ClusterSpec, node: NodeName) -> str:
+    """What a leader is called there: as no node can be, so that no commit waits for it by mistake."""
+    return f"{spec.name}/{node}"
 
 
 def conninfo_text(keywords: Mapping[str, str]) -> str:

@@ -118,8 +118,10 @@ class Site:
         Not under the node's name: pg_basebackup with a slot acknowledges WAL, and would be counted as the
         node in `synchronous_standby_names`.
         """
-        target = self.bench.spec.node(node or self.step.upstream)
-        login = {**dict(self.bench.spec.replication.conninfo), "host": target.host, "port": str(target.port)}
+        spec, name = self.bench.spec, node or self.step.upstream
+        target, there = spec.node(name), spec.standby_of
+        conninfo = there.conninfo if there and there.is_upstream(name) else spec.replication.conninfo
+        login = {**dict(conninfo), "host": target.host, "port": str(target.port)}
         return {**login, "application_name": APPLICATION, **more}
 
 
@@ -152,7 +154,10 @@ async def read_source(bench: Bench, step: Rebuild) -> Source:
     """Raises StepFailed if the upstream does not answer or refuses."""
     text = (
         "select (select system_identifier from pg_control_system()) as system_id, "
-        "left(pg_walfile_name(pg_current_wal_lsn()), 8) as timeline, "
+        "case when pg_is_in_recovery() then to_hex(coalesce("
+        "(select received_tli from pg_stat_get_wal_receiver() where pid is not null), "
+        "(select timeline_id from pg_control_checkpoint()))) "
+        "else left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline, "
         "(select setting from pg_settings where name = 'wal_segment_size') as segment"
     )
     try:
@@ -169,11 +174,11 @@ async def _history(bench: Bench, step: Rebuild, timeline: Timeline) -> History |
     if timeline == 1:
         return History(timeline)
     file = f"pg_wal/{timeline:08X}.history"
-    ports, paths = bench.nodes[step.upstream], bench.paths(step.upstream)
+    ours = bench.nodes.get(step.upstream)
     try:
-        if ports.shell is not None and paths.data_dir:
+        if ours is not None and ours.shell is not None and bench.paths(step.upstream).data_dir:
             output = await bench.place(step.upstream).ask(
-                f"cat {quoted(paths.data_dir)}/{file}", within_s=3.0
+                f"cat {quoted(bench.paths(step.upstream).data_dir)}/{file}", within_s=3.0
             )
             if output.status == 0 and output.text:
                 return History.parse(timeline, output.text)
@@ -185,9 +190,12 @@ async def _history(bench: Bench, step: Rebuild, timeline: Timeline) -> History |
 
 
 async def upstream_serves(bench: Bench, step: Rebuild) -> bool:
-    """Whether the upstream answers a new session out of recovery. Raises StepFailed if it does not answer."""
+    """Whether the upstream answers a new session as what it is to be: out of recovery, but for a cascade.
+
+    Raises StepFailed if it does not answer.
+    """
     async with bench.extra_session(step.upstream) as extra:
-        return not await extra.in_recovery(step.upstream)
+        return await extra.in_recovery(step.upstream) is step.cascade
 
 
 async def mark(place: Place, word: str, *, old: tuple[str, ...] = ()) -> None:
@@ -221,6 +229,9 @@ async def own_slot(site: Site) -> OwnSlot:
     The node's server must be down: a sender that still holds the slot serves nobody, and is ended.
     Raises StepFailed; a login that may not create slots goes without, and says so.
     """
+    there = site.bench.spec.standby_of
+    if there and there.is_upstream(site.step.upstream):
+        return OwnSlot(there.slot)
     if not site.bench.spec.replication.slots:
         return OwnSlot("")
     name, upstream, tries = slot_name(site.step.node), site.step.upstream, RELEASE_TRIES

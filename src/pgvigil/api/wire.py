@@ -20,6 +20,7 @@ from pgvigil.errors import PgvigilError, UsageError
 from pgvigil.model.command import (
     CancelScheduled,
     Command,
+    DemoteSite,
     Drill,
     Failover,
     FetchRecording,
@@ -28,6 +29,7 @@ from pgvigil.model.command import (
     Maintenance,
     Pause,
     PromoteNode,
+    PromoteSite,
     Rejoin,
     ReloadServers,
     RestartPrimary,
@@ -120,6 +122,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     "drill": Drill,
     "schedule": Schedule,
     "cancel_scheduled": CancelScheduled,
+    "promote_site": PromoteSite,
+    "demote_site": DemoteSite,
 }
 """Tag on the wire → command."""
 assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"

@@ -131,6 +131,9 @@ def headline(console: Console, cluster: Shape) -> Text:
     line = Text.assemble((cluster["cluster"], STRONG), "  ", sign(console, HEALTH, health), " ")
     line.append(health, style=HEALTH.get(health, ("", ""))[1])
     facts = [f"primary {cluster['primary'] or 'unknown'}"]
+    if cluster.get("standby_cluster"):
+        there = cluster["standby_of"]["name"] or "a cluster that the file does not name"
+        facts = [f"standby cluster of {there}", f"leader {cluster['primary']}"]
     if cluster["generation"]:
         facts.append(f"generation {cluster['generation']}")
     else:

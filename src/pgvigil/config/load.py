@@ -5,7 +5,7 @@ No message repeats a value of the file, for a value may be a secret in the wrong
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from pgvigil.config.advice import complaint
 from pgvigil.config.document import Document, Place, Unreadable, read_document
-from pgvigil.config.relations import complaints
-from pgvigil.config.schema import FileSection, LogFormat, LogLevel
+from pgvigil.config.relations import between, complaints
+from pgvigil.config.schema import ClusterSection, FileSection, LogFormat, LogLevel
 from pgvigil.config.section import local_path
 from pgvigil.errors import ConfigError
 from pgvigil.model.face import HttpSpec
@@ -106,6 +106,9 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         for path, what in complaints(cluster):
             place = _where(document, name, path)
             wrong.append((_line(document, place), place, what))
+    for name, (path, what) in between(merged):
+        place = _where(document, name, path)
+        wrong.append((_line(document, place), place, what))
     folder = file.absolute().parent
     state_dir = _state_dir(section, folder, env)
     socket = Path(local_path(section.socket, folder)) if section.socket else state_dir / "pgvigil.sock"
@@ -117,12 +120,25 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         raise _refusal(file, wrong)
     return Config(
         file=file,
-        clusters=tuple(cluster.spec(name, folder) for name, cluster in merged.items()),
+        clusters=_specs(merged, folder),
         state_dir=state_dir,
         socket=socket,
         log_format=section.log.format,
         log_level=section.log.level,
         http=section.http.spec(folder),
+    )
+
+
+def _specs(merged: Mapping[str, ClusterSection], folder: Path) -> tuple[ClusterSpec, ...]:
+    """All clusters; those that follow another one with what they must know of it."""
+    alone = {ClusterName(name): section.spec(name, folder) for name, section in merged.items()}
+    return tuple(
+        replace(
+            alone[ClusterName(name)], standby_of=section.standby_of.followed(alone[ClusterName(name)], alone)
+        )
+        if section.standby_of
+        else alone[ClusterName(name)]
+        for name, section in merged.items()
     )
 
 

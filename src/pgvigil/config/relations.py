@@ -1,6 +1,6 @@
 """What must be true between keys of a cluster, each of which is right by itself."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pgvigil.config.access import ShellSection, Via
 from pgvigil.config.schema import ClusterSection, NodeSection
@@ -23,6 +23,23 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     yield from _witnesses(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
+
+
+def between(clusters: Mapping[str, ClusterSection]) -> Iterator[tuple[str, Complaint]]:
+    """Everything that does not go together between clusters, each with the cluster that says it."""
+    wanted = {
+        name: each.standby_of.cluster
+        for name, each in clusters.items()
+        if each.standby_of is not None and each.standby_of.cluster is not None
+    }
+    place = ("standby_of",)
+    for name, other in wanted.items():
+        if other not in clusters:
+            yield name, (place, f"is no cluster of this file: {other}; clusters: {', '.join(clusters)}")
+        elif circle := _circle(wanted, name):
+            yield name, (place, f"leads back to itself: {' → '.join(circle)}")
+        elif clusters[other].standby_of is not None:
+            yield name, (place, f"is a standby cluster itself: {other}; follow the one that it follows")
 
 
 def _protection(cluster: ClusterSection) -> Iterator[Complaint]:

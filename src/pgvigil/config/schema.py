@@ -22,6 +22,7 @@ from pgvigil.config.cloning import CloneSection
 from pgvigil.config.http import HttpSection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
+from pgvigil.config.site import StandbyOfValue
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
 from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag, WitnessSpec
 from pgvigil.model.units import ClusterName, NodeName
@@ -193,9 +194,14 @@ class ClusterSection(SharedSection):
     """One primary and its standbys."""
 
     nodes: dict[Name, NodeValue] = Field(min_length=1, description="The cluster's servers, by name.")
+    standby_of: StandbyOfValue = Field(
+        default=None,
+        description="Another cluster, which this one follows as a standby cluster: it takes no writes until "
+        "`pgvigil promote-site`. A cluster that has a primary of its own is not made one by this key alone.",
+    )
 
     def spec(self, name: str, folder: Path) -> ClusterSpec:
-        """The same, as the core knows it. Relative paths begin at `folder`."""
+        """The same, as the core knows it, but for `standby_of`. Relative paths begin at `folder`."""
         return ClusterSpec(
             name=ClusterName(name),
             nodes=tuple(node.spec(each, self, folder) for each, node in self.nodes.items()),

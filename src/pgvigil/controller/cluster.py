@@ -76,17 +76,19 @@ class ClusterController:
         own_shell: Shell,
         advisor: Advisor | None = None,
         witnesses: Mapping[str, Shell] | None = None,
+        far: Mapping[NodeName, NodePorts] | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self._witnesses = witnesses or {}
+        self._far = far or {}
+        grants = mode is not Mode.LOOK
         self.watch = ClusterWatch(
-            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=mode is not Mode.LOOK
+            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=grants, far=self._far
         )
-        self._bench = Bench(
-            spec, nodes, self.watch.learnt_paths, clock, self._generation, own_shell, self._report
-        )
+        learnt = self.watch.learnt_paths
+        self._bench = Bench(spec, nodes, learnt, clock, self._generation, own_shell, self._report, self._far)
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
         self.recorder = Recorder(spec, store, log)
@@ -121,7 +123,7 @@ class ClusterController:
                     if self.record or not self._unseen():
                         self.first_look.set()
         finally:
-            for ports in self._bench.nodes.values():
+            for ports in (*self._bench.nodes.values(), *self._far.values()):
                 ports.close()
             for shell in self._witnesses.values():
                 shell.close()
@@ -301,7 +303,7 @@ class ClusterController:
 
     async def _take_over(self) -> None:
         """No record yet: take the cluster over if it is clear who its primary is."""
-        self.diagnosis = diagnose_unknown(self.view)
+        self.diagnosis = diagnose_unknown(self.view, standby_cluster=self.spec.standby_of is not None)
         self.journal.notice(self.view, self.diagnosis, Generation(0))
         if self._unseen():
             self.plan = Plan(Hold("looking", "not every node has been looked at yet"))
@@ -312,7 +314,8 @@ class ClusterController:
             self.journal.held(first, Generation(0))
             self._refuse_all(first)
             return
-        act = Act("taken_over", f"{first.primary} is the primary; the cluster is guarded from now on", first)
+        what = "leads this standby cluster" if first.standby_cluster else "is the primary"
+        act = Act("taken_over", f"{first.primary} {what}; the cluster is guarded from now on", first)
         if hold := self._unwritten.holds(act, self._clock.now()):
             self.plan = Plan(hold)
             return

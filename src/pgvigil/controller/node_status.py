@@ -59,6 +59,11 @@ class Scene:
         claims = self.view.primaries()
         return claims[0].name if len(claims) == 1 else None
 
+    @property
+    def follows(self) -> bool:
+        """Whether it is a standby cluster: its primary of record is a leader in recovery."""
+        return self.record is not None and self.record.standby_cluster
+
 
 def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
     """All that is known of one node."""
@@ -124,8 +129,12 @@ def _backup(backup: Backup) -> BackupStatus:
 
 
 def _state(scene: Scene, view: NodeView) -> State:
+    if view.primary and scene.follows:
+        return State.SECOND_PRIMARY
     if view.primary:
         return State.PRIMARY if view.name == scene.primary else State.SECOND_PRIMARY
+    if view.standby and view.name == scene.primary and scene.follows:
+        return State.LEADER
     if view.standby:
         return State.NOT_PROMOTED if view.name == scene.primary else State.RUNNING
     match _reported(scene, view):
@@ -189,6 +198,8 @@ def _goal(scene: Scene, node: NodeName) -> str:
     record = scene.record
     if record is None:
         return "primary" if node == scene.primary else "standby"
+    if record.standby_cluster:
+        return "standby"
     match record.phase:
         case Phase.STABLE | Phase.RESTARTING:
             return "primary" if node == record.primary else "standby"
@@ -222,12 +233,20 @@ def _lag(scene: Scene, standby: Standby | None, sender: Sender | None) -> tuple[
     """
     there = scene.view.nodes.get(scene.primary) if scene.primary else None
     last = (there.answer or there.last) if there else None
-    if standby is None or last is None or not isinstance(last.role, Primary):
+    end = _end(scene, last.role if last else None)
+    if standby is None or end is None:
         return None, None
-    end = last.role.flushed
     received = max(standby.furthest, (sender and sender.flushed) or Lsn(0))
     replayed = max(standby.replayed or Lsn(0), (sender and sender.replayed) or Lsn(0))
     return max(0, end - received), max(0, end - replayed)
+
+
+def _end(scene: Scene, role: Primary | Standby | None) -> Lsn | None:
+    """The position against which lag is told: in a standby cluster what was last heard of the other one."""
+    if scene.follows:
+        heard = scene.view.far.heard if scene.view.far else None
+        return heard.end if heard else None
+    return role.flushed if isinstance(role, Primary) else None
 
 
 def _lag_s(replay_lag: int | None, sender: Sender | None) -> float | None:
@@ -241,7 +260,9 @@ def _upstream_end(
 ) -> tuple[str | None, Sender | None]:
     """The name of a standby's upstream and the sender there, from whichever end can be seen."""
     if receiver is not None:
-        upstream = next((other for other in scene.spec.nodes if _is_at(other, receiver)), None)
+        there = scene.spec.standby_of
+        known = (*scene.spec.nodes, *(there.nodes if there else ()))
+        upstream = next((other for other in known if _is_at(other, receiver)), None)
         if upstream is None:
             return f"{receiver.host}:{receiver.port}", None
         return upstream.name, _sender_of(scene, node, upstream.name)

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
-from pgvigil.model.command import Command, Failover, FollowUpstream, PromoteNode, Refused, Switchover
+from pgvigil.model.command import (
+    Command,
+    DemoteSite,
+    Failover,
+    FollowUpstream,
+    PromoteNode,
+    PromoteSite,
+    Refused,
+    Switchover,
+)
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView, NodeView, Unseen
 from pgvigil.model.spec import ClusterSpec
@@ -73,13 +82,15 @@ def failed(order: Order, error: PgvigilError) -> None:
 
 def changes_primary(command: Command) -> bool:
     """Whether the command is done only when a change of primary has settled."""
-    return isinstance(command, Switchover | Failover | PromoteNode)
+    return isinstance(command, Switchover | Failover | PromoteNode | PromoteSite | DemoteSite)
 
 
 def follow_up(order: Order, spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> None:
     """Look whether what takes longer than its steps is finished, and give its outcome then."""
     if isinstance(order.command, FollowUpstream):
         _follow_up_follow(order, order.command, spec, view)
+    elif isinstance(order.command, DemoteSite) or record.standby_cluster:
+        _follow_up_site(order, record, view)
     elif changes_primary(order.command):
         _follow_up_change(order, record, view)
 
@@ -100,7 +111,7 @@ def _follow_up_change(order: Order, record: ClusterRecord, view: ClusterView) ->
     if order.outcome.done() or order.before is None or record.phase is not Phase.STABLE:
         return
     primary = view.nodes.get(record.primary, NodeView(record.primary, Unseen(record.primary)))
-    if record.primary == order.before:
+    if record.primary == order.before and not isinstance(order.command, PromoteSite):
         if primary.primary:
             order.finish(
                 Result.FAILED,
@@ -118,6 +129,31 @@ def _follow_up_change(order: Order, record: ClusterRecord, view: ClusterView) ->
         if node.name not in (record.primary, *record.maintenance)
         and not (node.standby and node.standby.receiver)
     ]
+    if not waiting:
+        order.finish(Result.DONE, f"{order.reached}; every other node streams from it")
+    elif (text := f"waiting for {', '.join(waiting)} to stream") not in order.told:
+        order.told.add(text)
+        order.progress(f"{order.reached}; {text}")
+
+
+def _follow_up_site(order: Order, record: ClusterRecord, view: ClusterView) -> None:
+    """Of a standby cluster: a new leader streams, and the others from it; or a cluster has become one."""
+    if order.outcome.done() or order.before is None or record.phase is not Phase.STABLE:
+        return
+    if not record.standby_cluster:
+        text, hint = f"{record.primary} is still the primary", "pgvigil events says why"
+        if isinstance(order.command, DemoteSite) and view.node(record.primary).primary:
+            order.finish(Result.FAILED, text, detail="nothing was changed; nothing was lost", hint=hint)
+        return
+    if isinstance(order.command, DemoteSite):
+        order.finish(Result.DONE, "it is a standby cluster now; nobody in it takes writes")
+        return
+    waiting = [
+        node.name
+        for node in view.nodes.values()
+        if node.name not in record.maintenance and not (node.standby and node.standby.receiver)
+    ]
+    order.reached = f"{record.primary} leads the standby cluster now"
     if not waiting:
         order.finish(Result.DONE, f"{order.reached}; every other node streams from it")
     elif (text := f"waiting for {', '.join(waiting)} to stream") not in order.told:

@@ -10,6 +10,7 @@ from pgvigil.controller.status_shape import (
     ClusterStatus,
     DecisionStatus,
     EventStatus,
+    FarStatus,
     FindingStatus,
     Health,
     ScheduledStatus,
@@ -63,8 +64,25 @@ def status_json(
         witnesses=[_witness(each, view) for each in spec.witnesses],
         scheduled=[_scheduled(each) for each in record.scheduled] if record else [],
         at=wall.isoformat(),
+        standby_cluster=bool(record and record.standby_cluster),
+        standby_of=_far(scene),
     )
     return dict(status)
+
+
+def _far(scene: Scene) -> FarStatus | None:
+    there, far = scene.spec.standby_of, scene.view.far
+    if there is None and not (scene.record and scene.record.standby_cluster):
+        return None
+    heard = far.heard if far else None
+    return FarStatus(
+        name=there.name if there else None,
+        primary=far.primary.name if far and far.primary else None,
+        answers=[node.name for node in far.nodes] if far else [],
+        timeline=heard.timeline if heard else None,
+        lsn=str(heard.end) if heard else None,
+        heard_s=round(max(0.0, scene.view.at - heard.at), 3) if heard else None,
+    )
 
 
 def _scheduled(each: Scheduled) -> ScheduledStatus:
@@ -123,6 +141,10 @@ def _health(scene: Scene, diagnosis: Diagnosis, plan: Plan) -> Health:
             return Health.HELD
         case _:
             pass
+    if scene.record is not None and scene.record.standby_cluster:
+        if scene.primary is None or scene.view.node(scene.primary).standby is None:
+            return Health.DOWN
+        return Health.DEGRADED if diagnosis.findings or plan.repairs else Health.OK
     if not any(node.name == scene.primary for node in scene.view.primaries()):
         return Health.DOWN
     if diagnosis.findings or plan.repairs or _promises_less(scene.spec, scene.record):

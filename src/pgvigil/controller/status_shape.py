@@ -33,6 +33,8 @@ class State(StrEnum):
     RUNNING = "running"
     SECOND_PRIMARY = "! running"
     """Answers out of recovery although the record names another."""
+    LEADER = "* leader"
+    """Streams from another cluster, for all nodes of its standby cluster."""
     NOT_PROMOTED = "! in recovery"
     """The primary of record answers as a standby."""
     FAILED = "- failed"
@@ -244,6 +246,22 @@ class ScheduledStatus(TypedDict):
     what: str
 
 
+class FarStatus(TypedDict):
+    """The other cluster, as a standby cluster sees it."""
+
+    name: str | None
+    """As `standby_of` has it; None: the file does not say."""
+    primary: str | None
+    """Who takes writes there now; None: nobody answers who does."""
+    answers: list[str]
+    """Everybody there who answers."""
+    timeline: int | None
+    lsn: str | None
+    """Its position when it was last heard."""
+    heard_s: float | None
+    """Seconds since then; None: never."""
+
+
 class ClusterStatus(TypedDict):
     """One cluster."""
 
@@ -258,7 +276,7 @@ class ClusterStatus(TypedDict):
     primary: str | None
     candidate: str | None
     origin: str | None
-    """Why this node is primary: first_seen, adopted, failover or switchover."""
+    """Why this node is primary: first_seen, adopted, failover, switchover or site."""
     timeline: int | None
     system_id: str | None
     protection: str
@@ -277,6 +295,10 @@ class ClusterStatus(TypedDict):
     witnesses: list[WitnessStatus]
     scheduled: list[ScheduledStatus]
     at: str
+    standby_cluster: bool
+    """It follows another cluster and takes no writes; `primary` is its leader."""
+    standby_of: FarStatus | None
+    """None: it neither follows another cluster nor is to."""
 
 
 class EventStatus(TypedDict):

@@ -5,14 +5,18 @@ from dataclasses import replace
 from typing import Final
 
 from pgvigil.decide import (
+    demote_site,
     failover,
     fencing,
     maintenance,
     overdue,
+    promote_site,
     promotion,
     repair,
     restart,
     schedule,
+    site_orders,
+    standby_cluster,
     switchover,
     synchrony,
 )
@@ -21,12 +25,14 @@ from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import (
     CancelScheduled,
+    DemoteSite,
     Directive,
     Failover,
     FollowUpstream,
     Maintenance,
     Pause,
     PromoteNode,
+    PromoteSite,
     Refused,
     Rejoin,
     RestartPrimary,
@@ -64,6 +70,7 @@ _foreign = _hold("this node belongs to another cluster: correct the configuratio
 
 REACTIONS: Final[Mapping[Problem, Reaction]] = {
     Problem.PRIMARY_REPLACED: _adopt,
+    Problem.SITE_NOT_STANDBY: _hold("make it a standby cluster: pgvigil demote-site; or correct standby_of"),
     Problem.PRIMARY_CRASHED: failover.begin,
     Problem.PRIMARY_HUNG: failover.begin,
     Problem.PRIMARY_LOST: failover.begin,
@@ -83,7 +90,7 @@ PHASES: Final[Mapping[Phase, Callable[[Situation], Decision]]] = {
     Phase.FENCING: failover.fencing,
     Phase.PROMOTING: failover.promoting,
     Phase.RESTARTING: failover.restarting,
-    Phase.SWITCHING: switchover.switching,
+    Phase.SWITCHING: lambda situation: demote_site.leaving(situation) or switchover.switching(situation),
 }
 """A change that has begun is finished, or undone, before anything else is looked at."""
 
@@ -94,6 +101,8 @@ FORCEABLE: Final = frozenset({Phase.FENCING, Phase.RESTARTING, Phase.PROMOTING})
 
 def first_record(spec: ClusterSpec, view: ClusterView, diagnosis: Diagnosis) -> ClusterRecord | Hold:
     """Take over a running cluster: exactly one primary must answer (SAFETY §2, last row)."""
+    if spec.standby_of is not None and not view.primaries():
+        return standby_cluster.first_record(spec, view)
     if finding := diagnosis.find(Problem.PRIMARY_UNKNOWN):
         hint = "leave exactly one primary running; pgvigil takes it from there"
         return Hold(
@@ -122,6 +131,8 @@ def decide(situation: Situation) -> Plan:
         return Plan(_foreign(situation, foreign))
     if record.phase is not Phase.STABLE:
         return Plan(PHASES[record.phase](situation))
+    if record.standby_cluster:
+        return standby_cluster.decide(situation)
     decision, repairs = _stable(situation), repair.repairs(situation)
     if not isinstance(decision, Act):
         later = maintenance.pause_over(situation) or schedule.turn(situation, decision, repairs)
@@ -220,6 +231,12 @@ def order(situation: Situation, command: Directive) -> Act | Step | Refused:
         case _ if record.phase is not Phase.STABLE:
             hint = "wait until it is finished: pgvigil status --watch"
             return Refused(Unsafe(f"a change is under way ({record.phase})", hint=hint))
+        case PromoteSite():
+            return promote_site.begin(situation, command)
+        case DemoteSite():
+            return demote_site.begin(situation)
+        case _ if record.standby_cluster:
+            return site_orders.order(situation, command)
         case RestartPrimary():
             return restart.in_place(situation)
         case Switchover():

@@ -85,6 +85,12 @@ def called(conninfo: str) -> str:
     return name[1] if name else ""
 
 
+def keyword(conninfo: str, name: str) -> str:
+    """The value of a keyword in a connection string; empty: it is not there."""
+    found = re.search(rf"(?:^|\s){name}\s*=\s*'?([^'\s]*)'?", conninfo)
+    return found[1] if found else ""
+
+
 def streams(node: NodeView, timeline: int) -> bool:
     """Whether a standby streams that timeline."""
     role = node.standby

@@ -70,9 +70,9 @@ def switching(situation: Situation) -> Decision:
         return start(situation, "switchover_stopped", ("it came back as a standby",))
     host = is_down(situation.primary)
     if host is None:
-        return _stopping(situation)
+        return stopping(situation)
     if record.candidate is None or record.candidate not in situation.view.nodes:
-        return _undo(situation, "the switchover was given up")
+        return undo(situation, "the switchover was given up")
     if host.control is not None and not host.control.shut_down:
         return start(
             situation, "stop_was_unclean", ("the stopped primary did not write its last checkpoint",)
@@ -80,7 +80,7 @@ def switching(situation: Situation) -> Decision:
     return _stopped(situation, host, situation.view.node(record.candidate))
 
 
-def _stopping(situation: Situation) -> Decision:
+def stopping(situation: Situation) -> Decision:
     """The old primary is not proved stopped yet: wait, hurry it, or see that it is lost."""
     record = situation.record
     for problem in SUDDEN:
@@ -104,8 +104,8 @@ def _stopped(situation: Situation, host: HostAnswer, candidate: NodeView) -> Dec
         name = situation.record.primary
         return Hold("catching_up", f"{candidate.name} is receiving the last WAL of {name}")
     if host.control is None:
-        return _undo(situation, f"the last checkpoint of {situation.record.primary} cannot be read")
-    return _undo(situation, f"{candidate.name} did not receive the last WAL in time")
+        return undo(situation, f"the last checkpoint of {situation.record.primary} cannot be read")
+    return undo(situation, f"{candidate.name} did not receive the last WAL in time")
 
 
 def _promote(situation: Situation, candidate: NodeName) -> Act:
@@ -137,7 +137,8 @@ def _promote(situation: Situation, candidate: NodeName) -> Act:
     return Act("switch", f"{candidate} has everything; promote it", record, stages)
 
 
-def _undo(situation: Situation, why: str) -> Act:
+def undo(situation: Situation, why: str) -> Act:
+    """The stopped primary is started again where it is: nothing was promoted."""
     record = situation.record.moved(Phase.RESTARTING, since=situation.wall, candidate=None)
     step = StartPrimary(record.primary, record.generation)
     return Act("undo", f"{why}; start {record.primary} again", record, (Stage((step,)),))

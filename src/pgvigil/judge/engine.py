@@ -18,6 +18,7 @@ from pgvigil.judge.primary_unhealthy import primary_locked_out, primary_overload
 from pgvigil.judge.slot_holds_wal import slots_hold_wal
 from pgvigil.judge.stale_primary import stale_primaries
 from pgvigil.judge.standby import standby_problems
+from pgvigil.judge.standby_cluster import leader_problem, site_detached, site_not_standby, wrongly_primaries
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.sighting import ClusterView
@@ -45,11 +46,13 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
     case = Case(spec, record, view)
     unfit = [finding for judge in (controller_isolated, controller_late) if (finding := judge(case))]
     case = replace(case, distrusted=bool(unfit))
+    site = record.standby_cluster
     findings = (
         *unfit,
         *foreign,
-        *stale_primaries(case),
-        *_explain_primary(case),
+        *(wrongly_primaries(case) if site else stale_primaries(case)),
+        *(_site(case) if site else _explain_primary(case)),
+        *site_not_standby(case),
         *standby_problems(case),
         *slots_hold_wal(case),
         *missing_guards(case),
@@ -58,9 +61,15 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
     return Diagnosis(tuple(sorted(findings, key=lambda finding: order[finding.problem])))
 
 
-def diagnose_unknown(view: ClusterView) -> Diagnosis:
-    """For a cluster without a record: whether exactly one primary answers, and nobody is a stranger."""
+def diagnose_unknown(view: ClusterView, *, standby_cluster: bool = False) -> Diagnosis:
+    """For a cluster without a record: whether exactly one primary answers, and nobody is a stranger.
+
+    `standby_cluster`: it is configured as one; then nobody need take writes.
+    """
     primaries = view.primaries()
+    if standby_cluster and not primaries:
+        first = next((node.answer for node in view.nodes.values() if node.answer), None)
+        return Diagnosis(foreign_nodes(view, first.facts.system_id) if first else ())
     if len(primaries) == 1:
         answer = primaries[0].answer
         return Diagnosis(foreign_nodes(view, answer.facts.system_id) if answer else ())
@@ -90,6 +99,13 @@ def _explain_primary(case: Case) -> Iterable[Finding]:
         if finding := judge(case):
             yield finding
             return
+
+
+def _site(case: Case) -> Iterable[Finding]:
+    if lost := leader_problem(case, _explain_primary(case)):
+        yield lost
+    if detached := site_detached(case):
+        yield detached
 
 
 def _without(view: ClusterView, names: set[object]) -> ClusterView:

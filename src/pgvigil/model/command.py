@@ -149,6 +149,21 @@ class Drill:
     to: NodeName | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PromoteSite:
+    """`promote-site`: end a standby cluster. `force`: although the other cluster may live."""
+
+    to: NodeName | None = None
+    force: bool = False
+    handed_over: bool = False
+    """The other cluster was made a standby cluster in good order: that its nodes answer hinders nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoteSite:
+    """`demote-site`: make the cluster a standby cluster of the one that `standby_of` names."""
+
+
 Schedulable = Switchover | RestartServers | Drill
 """What may be asked for a later time."""
 
@@ -179,6 +194,8 @@ Directive = (
     | Pause
     | Resume
     | Maintenance
+    | PromoteSite
+    | DemoteSite
     | RestartPrimary
     | Schedule
     | CancelScheduled

@@ -22,6 +22,14 @@ class Problem(StrEnum):
     STALE_PRIMARY = auto()
     """A node answers out of recovery although the record names another. Not split brain by itself:
     it becomes one when clients write to it."""
+    LEADER_LOST = auto()
+    """The leader of a standby cluster is down, hung or gone: nobody streams from the other cluster."""
+    LEADER_SILENT = auto()
+    """The leader of a standby cluster does not answer, and it is not proved that it is lost."""
+    SITE_DETACHED = auto()
+    """The leader of a standby cluster does not stream from the cluster that it follows."""
+    SITE_NOT_STANDBY = auto()
+    """`standby_of` is configured, and the cluster has a primary of its own."""
     PRIMARY_CRASHED = auto()
     """The postmaster is gone while its host lives."""
     PRIMARY_HUNG = auto()

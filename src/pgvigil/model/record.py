@@ -26,6 +26,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Phase], str]] = {
         Phase.RESTARTING,
     ): "the primary is down, or to be restarted, and is started again where it is",
     (Phase.STABLE, Phase.SWITCHING): "an operator asked for another primary",
+    (Phase.STABLE, Phase.PROMOTING): "an operator has a standby cluster promoted",
     (Phase.STABLE, Phase.STABLE): "a primary chosen by a human is adopted, or a setting changed",
     (Phase.RESTARTING, Phase.STABLE): "the restarted primary serves again",
     (Phase.RESTARTING, Phase.FENCING): "the primary did not come back in its time",
@@ -48,6 +49,8 @@ class Origin(StrEnum):
     ADOPTED = auto()
     FAILOVER = auto()
     SWITCHOVER = auto()
+    SITE = auto()
+    """A standby cluster was promoted, or a cluster became one."""
 
 
 class Fenced(StrEnum):
@@ -186,6 +189,8 @@ class ClusterRecord:
     """What is to be done at a later time, soonest first."""
     underway: Underway | None = None
     """What goes over several nodes just now."""
+    standby_cluster: bool = False
+    """It follows another cluster and takes no writes: `primary` names who streams from there, its leader."""
 
     def moved(self, to: Phase, **changes: object) -> Self:
         """This record in another phase. Raises ValueError for a move the table does not have."""

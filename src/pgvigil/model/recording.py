@@ -18,6 +18,7 @@ from pgvigil.model.sighting import Answer, ClusterView, HostSilent, NodeView, St
 from pgvigil.model.spec import (
     ClusterSpec,
     CommandShell,
+    FollowedCluster,
     Hooks,
     LocalShell,
     NodeSpec,
@@ -199,6 +200,7 @@ def without_secrets(spec: ClusterSpec) -> ClusterSpec:
         fencing=replace(spec.fencing, command=HIDDEN if spec.fencing.command else ""),
         hooks=Hooks(),
         witnesses=tuple(replace(each, shell=_shell(each.shell)) for each in spec.witnesses),
+        standby_of=_followed(spec.standby_of) if spec.standby_of else None,
     )
 
 
@@ -219,6 +221,10 @@ def _node(node: NodeSpec) -> NodeSpec:
         control=PgCtl() if isinstance(node.control, OwnCommands | PgCtl) else node.control,
         shell=_shell(node.shell) if node.shell else None,
     )
+
+
+def _followed(cluster: FollowedCluster) -> FollowedCluster:
+    return replace(cluster, nodes=tuple(_node(node) for node in cluster.nodes), conninfo=())
 
 
 def _shell(shell: ShellSpec) -> ShellSpec:

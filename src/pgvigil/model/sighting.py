@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 
 from pgvigil.model.guard import CutOff, GuardLook
 from pgvigil.model.units import Instant, Lsn, NodeName, SqlState, SystemId, Timeline, setting_amount
-from pgvigil.model.vantage import References, Touch, Witness, WitnessLook
+from pgvigil.model.vantage import FarLook, References, Touch, Witness, WitnessLook
 
 
 class Silence(StrEnum):
@@ -362,6 +362,8 @@ class ClusterView:
     answers, and most reference targets do. Silence of before proves nothing."""
     witnesses: Mapping[str, WitnessLook] = field(default_factory=dict)
     """Hosts without PostgreSQL that help to look."""
+    far: FarLook | None = None
+    """The cluster that this one is to follow; None: there is none, or it was not looked at yet."""
 
     def node(self, name: NodeName) -> NodeView:
         """The view of that node. Raises KeyError."""

@@ -282,6 +282,39 @@ class Cloning:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowedCluster:
+    """Another cluster, which a standby cluster follows: all that its leader has to know of it."""
+
+    name: str
+    """As people call it: its name in the same file, or its hosts."""
+    nodes: tuple[NodeSpec, ...]
+    """Its nodes, by names that no node of ours can have; of one that others guard without a shell."""
+    conninfo: tuple[tuple[str, str], ...] = ()
+    """How our leader logs in there for replication: libpq keywords, never a password."""
+    slot: str = ""
+    """The physical slot there that our leader streams from; empty: it goes without."""
+
+    @property
+    def upstream(self) -> NodeName:
+        """What stands for the whole of it where a node is named as an upstream: whoever is its primary."""
+        return NodeName(f"cluster {self.name}")
+
+    @property
+    def host(self) -> str:
+        """All hosts, as libpq takes them."""
+        return ",".join(node.host for node in self.nodes)
+
+    @property
+    def port(self) -> str:
+        """The port of each, as libpq takes them."""
+        return ",".join(str(node.port) for node in self.nodes)
+
+    def is_upstream(self, name: NodeName) -> bool:
+        """Whether that name means it, or a node of it."""
+        return name == self.upstream or any(node.name == name for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """A cluster as the user wants it."""
 
@@ -303,10 +336,12 @@ class ClusterSpec:
     """Keep what a clone replaced for good; False: only until the new standby streams."""
     witnesses: tuple[WitnessSpec, ...] = ()
     cloning: Cloning = field(default_factory=Cloning)
+    standby_of: FollowedCluster | None = None
+    """It is to be a standby cluster of that one; whether it is one now, the record says."""
 
     def node(self, name: NodeName) -> NodeSpec:
-        """The node of that name. Raises KeyError."""
-        for node in self.nodes:
+        """The node of that name, also one of the cluster that is followed. Raises KeyError."""
+        for node in (*self.nodes, *(self.standby_of.nodes if self.standby_of else ())):
             if node.name == name:
                 return node
         raise KeyError(name)

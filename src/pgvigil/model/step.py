@@ -150,6 +150,8 @@ class Rebuild:
     generation: Generation
     method: RebuildMethod
     copying: Copying = field(default_factory=Copying)
+    cascade: bool = False
+    """The upstream is a standby itself: the leader of a standby cluster."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
-from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.units import Instant, Lsn, NodeName, SystemId, Timeline
 
 
 class Reach(StrEnum):
@@ -83,3 +83,32 @@ class References:
     def sound(self) -> bool:
         """Whether most of them answered; also when there are none."""
         return not self.asked or self.reached * 2 > self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class FarNode:
+    """What one node of the cluster that a standby cluster follows said of itself."""
+
+    name: NodeName
+    at: Instant
+    writes: bool
+    """It answers out of recovery."""
+    end: Lsn
+    """What it has flushed, or in recovery received or replayed."""
+    timeline: Timeline
+    system_id: SystemId
+
+
+@dataclass(frozen=True, slots=True)
+class FarLook:
+    """The newest look at that cluster. Empty: nobody there answered."""
+
+    at: Instant
+    nodes: tuple[FarNode, ...] = ()
+    heard: FarNode | None = None
+    """The newest answer of a node there that takes writes, however old."""
+
+    @property
+    def primary(self) -> FarNode | None:
+        """Who takes writes there now, as far as is seen: of several the one of the newest timeline."""
+        return max((n for n in self.nodes if n.writes), key=lambda n: (n.timeline, n.end), default=None)

@@ -21,6 +21,7 @@ from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
+from pgvigil.sight.far import FarWatch
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
@@ -43,7 +44,8 @@ class ClusterWatch:
     """All vantage points of one cluster. `news` is set whenever something was seen that may matter.
 
     `suspect` names the node whose silence sets everybody to work: the primary of record. `grants`: renew
-    the leases of the guards, as only the controller that is in charge of the cluster may.
+    the leases of the guards, as only the controller that is in charge of the cluster may. `far`: the nodes of
+    the cluster that this one is to follow.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class ClusterWatch:
         witnesses: Mapping[str, Shell] | None = None,
         *,
         grants: bool = False,
+        far: Mapping[NodeName, NodePorts] | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._witness_hosts = [
             WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
         self.news = asyncio.Event()
+        self._far = FarWatch(far or {}, clock, self.news.set)
         self.suspect: NodeName | None = None
         self._sql = {
             name: SqlWatch(ports, spec.timings, clock, self._sql_news(name)) for name, ports in nodes.items()
@@ -101,6 +105,7 @@ class ClusterWatch:
                 group.create_task(self._ask_witness_host(host))
             group.create_task(self._touch_suspect())
             group.create_task(self._watch_own_loop())
+            group.create_task(self._far.run())
 
     def view(self) -> ClusterView:
         """The newest looks at all nodes, side by side."""
@@ -114,7 +119,7 @@ class ClusterWatch:
         if not self._references.sound or not any(node.speaks for node in nodes.values()):
             self._sound_since = now
         witnesses = {host.name: host.look for host in self._witness_hosts}
-        return ClusterView(now, nodes, self._references, late, self._sound_since, witnesses)
+        return ClusterView(now, nodes, self._references, late, self._sound_since, witnesses, self._far.look)
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.
@@ -122,6 +127,8 @@ class ClusterWatch:
         Who was out of reach is looked at too, but not waited for.
         """
         tasks = [asyncio.ensure_future(self._look_at(name)) for name in self._nodes]
+        if self._far.answers:
+            tasks.append(asyncio.ensure_future(self._far.again()))
         try:
             await asyncio.wait(tasks, timeout=within_s)
         finally:

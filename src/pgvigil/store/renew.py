@@ -17,6 +17,7 @@ ADDED: Final[Mapping[int, Mapping[str, object]]] = {
     8: {},
     9: {"underway": None},
     10: {},
+    11: {"standby_cluster": False},
 }
 """Schema version → the fields of a record that came with it, and what they are in an older one."""
 OF_SCHEDULED: Final[Mapping[int, Mapping[str, object]]] = {8: {"every_s": None}}

@@ -29,7 +29,7 @@ from pgvigil.store.lock import make_state_dir
 from pgvigil.store.renew import TABLES, renew
 
 FILE_NAME: Final = "pgvigil.db"
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 BUSY_TIMEOUT_S: Final = 2.0
 """How long to wait for another program (a backup, `sqlite3`) that has the file locked."""
 

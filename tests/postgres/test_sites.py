@@ -1,0 +1,122 @@
+"""Standby clusters on real servers: they follow, lose their leader, are promoted, and change places."""
+
+import pytest
+
+from pgvigil.controller.operations import Result
+from pgvigil.demo.servers import Server, Servers, wait_until
+from pgvigil.model.command import Failover, PromoteSite, Switchover
+from pgvigil.model.units import NodeName
+from tests.postgres.guard import Guard, guarding
+from tests.postgres.sites import DR, MAIN, Sites, make_sites
+
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def sites(servers: Servers) -> Sites:
+    return make_sites(servers)
+
+
+def await_rows(server: Server, count: int) -> None:
+    """Until that standby shows so many rows of `t`."""
+    wait_until(
+        lambda: server.sql("select count(*) from t") == [(count,)],
+        within_s=30,
+        what=f"{server.name} to have {count} rows",
+        every_s=0.05,
+    )
+
+
+def await_leader(guard: Guard, name: str) -> None:
+    def leads() -> bool:
+        status = guard.status(DR)
+        return bool(status["primary"] == name and status["health"] == "ok")
+
+    wait_until(leads, within_s=40, what=f"{name} to lead, and all well", every_s=0.05)
+
+
+def far_nodes(guard: Guard) -> list[str]:
+    """Who of the other cluster answers, as the standby cluster sees it."""
+    return [str(name) for name in guard.status(DR)["standby_of"]["answers"]]
+
+
+def in_recovery(servers: tuple[Server, ...]) -> bool:
+    return all(server.sql("select pg_is_in_recovery()") == [(True,)] for server in servers)
+
+
+def test_it_is_taken_over_as_a_standby_cluster_and_follows_a_failover_and_a_switchover(sites: Sites) -> None:
+    a1, a2 = sites.main
+    with guarding(*sites.specs()) as guard:
+        await_leader(guard, "b1")
+        guard.await_health(cluster=MAIN)
+        a1.sql("create table t (a int)")
+        a1.kill_all()
+        wait_until(lambda: guard.status(MAIN)["primary"] == "a2", within_s=30, what="a failover there")
+        guard.await_health(cluster=MAIN)
+        a2.sql("insert into t values (1)")
+        for server in sites.dr:
+            await_rows(server, 1)
+        done = guard.order(Switchover(NodeName("a1")), cluster=MAIN)
+        assert done.result is Result.DONE, done
+        a1.sql("insert into t values (2)")
+        for server in sites.dr:
+            await_rows(server, 2)
+        await_leader(guard, "b1")
+        assert in_recovery(sites.dr)
+        assert guard.status(DR)["generation"] == 1
+
+
+def test_a_leader_that_is_killed_is_replaced_and_follows_when_it_returns(sites: Sites) -> None:
+    (a1, _), (b1, b2) = sites.main, sites.dr
+    with guarding(*sites.specs()) as guard:
+        await_leader(guard, "b1")
+        b1.kill_all()
+        wait_until(lambda: guard.status(DR)["primary"] == "b2", within_s=30, what="another leader")
+        a1.sql("create table t as select 1 as a")
+        await_rows(b2, 1)
+        assert guard.status(DR)["generation"] == 2
+        b1.start()
+        await_leader(guard, "b2")
+        b1.wait_streaming(b2)
+        back = guard.order(Switchover(), cluster=DR)
+        assert (back.result, back.text) == (
+            Result.DONE,
+            "b1 leads the standby cluster now; every other node streams from it",
+        )
+        b2.wait_streaming(b1)
+        refused = guard.order(Failover(), cluster=DR)
+        assert refused.result is Result.REFUSED
+        assert "promote-site" in refused.hint
+        assert in_recovery(sites.dr)
+
+
+def test_it_is_promoted_when_the_other_cluster_is_dead_and_not_before(sites: Sites) -> None:
+    (a1, a2), (b1, b2) = sites.main, sites.dr
+    with guarding(*sites.specs()) as guard:
+        await_leader(guard, "b1")
+        guard.await_health(cluster=MAIN)
+        a1.sql("create table t as select 1 as a")
+        await_rows(b2, 1)
+        lives = guard.order(PromoteSite(), cluster=DR)
+        assert (lives.result, lives.text) == (
+            Result.REFUSED,
+            "main/a1 of the cluster that is followed takes writes",
+        )
+        guard.reload(sites.specs()[1])
+        a1.kill_all()
+        wait_until(
+            lambda: not guard.status(DR)["standby_of"]["primary"], within_s=10, what="its end to be seen"
+        )
+        half = guard.order(PromoteSite(), cluster=DR)
+        assert half.result is Result.REFUSED
+        assert half.text == "main/a2 answers in recovery, and may be promoted there"
+        a2.kill_all()
+        wait_until(lambda: not far_nodes(guard), within_s=10, what="nobody to answer there")
+        done = guard.order(PromoteSite(), cluster=DR)
+        assert done.result is Result.DONE, done
+        b1.sql("insert into t values (2)")
+        await_rows(b2, 2)
+        status = guard.status(DR)
+        assert (status["primary"], status["generation"], status["standby_cluster"]) == ("b1", 2, False)
+        (event,) = [e for e in guard.events(DR) if e["kind"] == "promote_site"]
+        assert any("when it was last heard" in line for line in event["evidence"])
