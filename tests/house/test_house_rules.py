@@ -30,7 +30,6 @@ RETIRED = {
     "master": "primary",
     "slave": "standby",
     "replica": "standby",
-    "leader": "primary",
     "keeper": "node",
     "instance": "node",
     "member": "node",

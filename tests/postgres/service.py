@@ -76,6 +76,14 @@ class Service:
             return {}
         return dict(found)
 
+    def of(self, cluster: str) -> dict[str, Any]:
+        """What it says now of one of several clusters; empty while it cannot be asked."""
+        try:
+            all_of_them = asyncio.run(SocketOperations(self.state / "pgvigil.sock").status(None))
+        except PgvigilError:
+            return {}
+        return next((dict(each) for each in all_of_them if each["cluster"] == cluster), {})
+
     def await_that(
         self, fact: Callable[[dict[str, Any]], bool], what: str, *, within_s: float = 40
     ) -> dict[str, Any]:

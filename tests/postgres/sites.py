@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from pgvigil.demo.servers import Server, Servers
+import yaml
+
+from pgvigil.demo.servers import Server, Servers, config_text
 from pgvigil.model.spec import ClusterSpec, FollowedCluster
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import cluster_spec
@@ -46,3 +48,16 @@ def make_sites(
     for standby in below:
         standby.wait_streaming(leader)
     return Sites(servers, (primary, *rest), (leader, *below))
+
+
+def sites_text(sites: Sites) -> str:
+    """`pgvigil.yaml` for both."""
+    everything = yaml.safe_load(config_text(sites.servers))
+    (settings,) = everything["clusters"].values()
+    nodes = settings.pop("nodes")
+    clusters = {
+        name: {**settings, "nodes": {server.name: nodes[server.name] for server in servers}}
+        for name, servers in ((MAIN, sites.main), (DR, sites.dr))
+    }
+    clusters[DR]["standby_of"] = MAIN
+    return str(yaml.safe_dump({**everything, "clusters": clusters}, sort_keys=False))

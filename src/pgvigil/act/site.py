@@ -174,7 +174,7 @@ async def _history(bench: Bench, step: Rebuild, timeline: Timeline) -> History |
     if timeline == 1:
         return History(timeline)
     file = f"pg_wal/{timeline:08X}.history"
-    ours = bench.nodes.get(step.upstream)
+    ours = None if step.upstream in bench.far else bench.nodes[step.upstream]
     try:
         if ours is not None and ours.shell is not None and bench.paths(step.upstream).data_dir:
             output = await bench.place(step.upstream).ask(

@@ -21,6 +21,7 @@ from pgvigil.cli import (
     schedule,
     settings_file,
     simulate,
+    sites,
     tokens,
 )
 from pgvigil.cli.desk import ConfigOption, Desk, begin
@@ -96,6 +97,7 @@ for family in (
     look,
     recordings,
     operate,
+    sites,
     schedule,
     drill,
     parameters,

@@ -49,17 +49,17 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
     Raises UsageError when there is nobody to ask, typer.Exit when the person does not agree.
     """
     if dry_run:
-        return _told(desk, run_async(_give(desk, order, dry_run=True)))
+        return told(desk, run_async(give(desk, order, dry_run=True)))
     if not yes:
         desk.require_person()
-        planned = run_async(_give(desk, order, dry_run=True))
+        planned = run_async(give(desk, order, dry_run=True))
         if planned.result is not Result.PLANNED:
-            return _told(desk, planned)
+            return told(desk, planned)
         desk.tell(plan_view(planned.plan))
         desk.confirm(order.question, yes=False)
     goes_on = "what was begun goes on in the controller, if one runs"
     desk.interrupted = f"{goes_on}; see: pgvigil status {order.spec.name}"
-    return _told(desk, run_async(_give(desk, order, dry_run=False)))
+    return told(desk, run_async(give(desk, order, dry_run=False)))
 
 
 def finish(
@@ -77,7 +77,8 @@ def finish(
     raise typer.Exit(EXIT_CODES[carry_out(desk, order, yes=yes, dry_run=dry_run).result])
 
 
-async def _give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
+async def give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
+    """Give the order, with its progress told; what came of it."""
     name = order.spec.name
     async with desk.reach.operations(desk.config, [name]) as ops:
         with contextlib.nullcontext(_quiet) if dry_run else progress_lines(desk) as progress:
@@ -114,7 +115,8 @@ def _quiet(_: str) -> None:
     """Programs read the outcome."""
 
 
-def _told(desk: Desk, outcome: Outcome) -> Outcome:
+def told(desk: Desk, outcome: Outcome) -> Outcome:
+    """Print what came of an order."""
     if desk.as_json:
         from pgvigil.api.wire import outcome_json
 

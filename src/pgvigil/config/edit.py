@@ -17,7 +17,8 @@ import yaml
 from pgvigil.config.document import Unreadable, read_document
 from pgvigil.errors import ConfigError, UsageError
 
-Entry = Mapping[str, Any]
+Entry = Mapping[str, Any] | str
+SITE: Final = "standby_of"
 _BY_HAND: Final = "edit the file by hand, then: pgvigil reload"
 _WIDE: Final = 10_000
 """Lines are not broken: the user's own are as long as they like."""
@@ -41,6 +42,46 @@ def with_cluster(text: str, cluster: str, entry: Entry) -> str:
 def without_cluster(text: str, cluster: str) -> str:
     """The text without a cluster. Raises UsageError if it is not there or the last one, ConfigError."""
     return _without(text, ("clusters",), cluster)
+
+
+def site_promoted(text: str, cluster: str) -> str:
+    """The text as it is right when a standby cluster was promoted. Raises ConfigError, UsageError.
+
+    It follows nobody any more; the cluster that it followed, if it stands here, follows it, and so does
+    whoever followed that one.
+    """
+    clusters = _values(text, ("clusters",))
+    before = _followed(clusters.get(cluster))
+    if before is not None:
+        text = _without(text, ("clusters", cluster), SITE)
+    others = [name for name in clusters if name != cluster and before in (name, _followed(clusters[name]))]
+    for name in others if before in clusters else ():
+        text = site_follows(text, name, cluster)
+    return text
+
+
+def site_follows(text: str, cluster: str, other: str) -> str:
+    """The text with `standby_of: OTHER` in a cluster, whatever was there. Raises ConfigError, UsageError."""
+    place = ("clusters", cluster)
+    if SITE in _values(text, place):
+        text = _without(text, place, SITE)
+    return _with(text, place, SITE, other)
+
+
+def _followed(cluster: Any) -> str | None:  # what the file has there
+    """The cluster that another one follows; empty: one that is not in this file; None: none."""
+    section = cluster.get(SITE) if isinstance(cluster, dict) else None
+    if section is None or isinstance(section, str):
+        return section
+    return str(section.get("cluster", "")) if isinstance(section, dict) else ""
+
+
+def _values_of(entry: Entry) -> tuple[Any, ...]:
+    return () if isinstance(entry, str) else tuple(entry.values())
+
+
+def _plain(entry: Entry) -> Any:  # as YAML writes it
+    return entry if isinstance(entry, str) else dict(entry)
 
 
 def read_text(file: Path) -> str:
@@ -150,7 +191,7 @@ def _proved(text: str, found: str, place: tuple[str, ...], key: str, entry: Entr
     if entry is None:
         del below[key]
     else:
-        below[key] = dict(entry)
+        below[key] = _plain(entry)
     if _document(found) != wanted:
         raise ConfigError(f"{'.'.join((*place, key))} cannot be changed without more changing", hint=_BY_HAND)
     return found
@@ -164,7 +205,7 @@ def _flow(value: Any) -> str:
 
 
 def _into_flow(text: str, mapping: yaml.MappingNode, key: str, entry: Entry) -> str:
-    added = _flow({key: dict(entry)})[1:-1]
+    added = _flow({key: _plain(entry)})[1:-1]
     if not mapping.value:
         at = mapping.start_mark.index + 1
         return text[:at] + added + text[at:]
@@ -176,10 +217,10 @@ def _into_block(text: str, mapping: yaml.MappingNode, key: str, entry: Entry) ->
     first, (last_key, last) = mapping.value[0][0], mapping.value[-1]
     indent = " " * first.start_mark.column
     short = all(isinstance(value, yaml.ScalarNode) or value.flow_style for _, value in mapping.value)
-    if short and not any(isinstance(value, dict) and len(value) > 3 for value in entry.values()):
-        lines = [_flow({key: dict(entry)})[1:-1]]
+    if short and not any(isinstance(value, dict) and len(value) > 3 for value in _values_of(entry)):
+        lines = [_flow({key: _plain(entry)})[1:-1]]
     else:
-        dumped = yaml.safe_dump({key: dict(entry)}, sort_keys=False, width=_WIDE, allow_unicode=True)
+        dumped = yaml.safe_dump({key: _plain(entry)}, sort_keys=False, width=_WIDE, allow_unicode=True)
         lines = str(dumped).rstrip("\n").split("\n")
     at = _line_end(text, _end(last, last_key))
     end = "\r\n" if "\r\n" in text else "\n"

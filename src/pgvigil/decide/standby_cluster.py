@@ -41,8 +41,9 @@ from pgvigil.model.units import Generation, NodeName
 
 STREAMING: Final = frozenset({"streaming", ""})
 """Of a WAL receiver; empty: our login may not see it."""
-STRAYED_S: Final = 10.0
-"""So long a node may try by itself to follow to a newer timeline before it is rebuilt."""
+STRAYED_S: Final = 5.0
+"""So long a node may try by itself to follow to a newer timeline before it is rebuilt; no longer when it
+tried in vain a moment ago, for one whose history parted connects again and again."""
 DEAF_S: Final = 5.0
 """So long the leader's receiver may hear nothing from a node that is not the primary there any more."""
 
@@ -95,7 +96,8 @@ def _decision(situation: Situation) -> Decision:
         reason = f"the leader {record.primary} does not answer"
         return Hold("leader_silent", reason, hint, silent.due, silent.evidence)
     if problem := next((f for f in situation.diagnosis.findings if f.problem in OURS), None):
-        return Hold(problem.problem.value, "our own network or loop is in doubt", "", None, problem.evidence)
+        hint = "look at this controller's own machine and network"
+        return Hold("leader_silent", "our own network or loop is in doubt", hint, None, problem.evidence)
     if situation.primary.answer is None:
         return Hold("leader_silent", f"the leader {record.primary} does not answer", "wait for evidence")
     if changed := _learnt(situation):
@@ -221,8 +223,12 @@ def _bring_back(situation: Situation, node: NodeView, upstream: NodeName) -> Ste
     """
     role, record = node.standby, situation.record
     assert role is not None
-    patience_s = STRAYED_S if role.timeline < _timeline_of(situation, upstream) else repair.PATIENCE_S
     silent_s = situation.view.at - (node.receiver_lost_at or situation.view.at)
+    patience_s = repair.PATIENCE_S
+    if role.timeline < _timeline_of(situation, upstream):
+        missed = node.missed.get(role.conninfo)
+        lately = missed is not None and situation.view.at - missed.at < repair.PATIENCE_S
+        patience_s = 0.0 if lately else STRAYED_S
     if silent_s < patience_s or not isinstance(node.host, HostAnswer) or not _serves(situation, upstream):
         return Nudge(node.name, record.generation) if role.receiver is None else None
     if not situation.spec.failover.auto_rejoin:

@@ -47,7 +47,7 @@ def site_detached(case: Case) -> Finding | None:
     far = case.view.far
     if far and far.primary:
         evidence.append(f"{far.primary.name} takes writes there, on timeline {far.primary.timeline}")
-        if role.timeline == far.primary.timeline and role.furthest > far.primary.end:
+        if late and role.timeline == far.primary.timeline and role.furthest > far.primary.end:
             evidence.append("it has more WAL than that one: their histories may have parted")
     elif far:
         evidence.append("nobody who takes writes answers there" if far.nodes else "nobody answers there")
