@@ -4,7 +4,7 @@ import pytest
 
 from pgvigil.controller.operations import Result
 from pgvigil.demo.servers import Server, Servers, wait_until
-from pgvigil.model.command import Failover, PromoteSite, Switchover
+from pgvigil.model.command import Drill, Failover, PromoteSite, RestartServers, Switchover
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, guarding
 from tests.postgres.sites import DR, MAIN, Sites, make_sites
@@ -33,6 +33,10 @@ def await_leader(guard: Guard, name: str) -> None:
         return bool(status["primary"] == name and status["health"] == "ok")
 
     wait_until(leads, within_s=40, what=f"{name} to lead, and all well", every_s=0.05)
+
+
+def started(server: Server) -> float:
+    return float(server.sql("select extract(epoch from pg_postmaster_start_time())")[0][0])
 
 
 def far_nodes(guard: Guard) -> list[str]:
@@ -84,6 +88,11 @@ def test_a_leader_that_is_killed_is_replaced_and_follows_when_it_returns(sites: 
             "b1 leads the standby cluster now; every other node streams from it",
         )
         b2.wait_streaming(b1)
+        begun = {server.name: started(server) for server in sites.dr}
+        restarted = guard.order(RestartServers(), cluster=DR, within_s=90)
+        assert (restarted.result, restarted.text) == (Result.DONE, "restarted: b2, b1")
+        assert all(started(server) > begun[server.name] for server in sites.dr)
+        assert guard.order(Drill(), cluster=DR).result is Result.REFUSED
         refused = guard.order(Failover(), cluster=DR)
         assert refused.result is Result.REFUSED
         assert "promote-site" in refused.hint

@@ -58,7 +58,7 @@ def _act(situation: Situation, command: PromoteSite, chosen: NodeName, at: Lsn) 
         began=situation.wall,
         previous=None,
         candidate=None,
-        deposed=frozenset(),
+        deposed=situation.record.deposed - {chosen},
         fenced=None,
         at_least=at,
         forced=command.force,
@@ -91,7 +91,7 @@ def _lives(situation: Situation, command: PromoteSite) -> Iterator[Unsafe]:
     """Signs of life of the other cluster, each with what to do."""
     there, far, cluster = situation.spec.standby_of, situation.view.far, situation.spec.name
     if there is None:
-        yield from _feeds(situation, None)
+        yield from () if command.handed_over else _feeds(situation, None)
         return
     planned = f"to change places without loss: pgvigil promote-site {cluster} --planned"
     anyway = "if it must be, --force: then both take writes, and those there will be lost"

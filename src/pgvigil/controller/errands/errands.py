@@ -123,6 +123,11 @@ class Errands:
         if self._group is None:
             refuse(order, Unsafe("the cluster is not guarded yet", hint="try again in a moment"))
             return
+        record = self._ground.loop.record
+        if isinstance(errand, Drill) and record is not None and record.standby_cluster:
+            hint = f"rehearse changing places: pgvigil promote-site {record.cluster} --planned --dry-run"
+            refuse(order, Unsafe(f"{record.cluster} is a standby cluster: nobody writes there", hint=hint))
+            return
         changes = not isinstance(errand, LOOKS) and not order.dry_run
         if changes and self._changing:
             hint = "wait until it is finished: pgvigil events --follow"

@@ -28,6 +28,10 @@ STREAMS_WITHIN_S: Final = 600.0
 """How long a restarted standby may take until it streams again and has what the primary had."""
 SETTLES_WITHIN_S: Final = 3600.0
 
+_END: Final = (
+    "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn"
+)
+
 Settle = Callable[[Mapping[NodeName, NodeParameters]], Awaitable[None]]
 """Before each turn: write what may be written by now."""
 
@@ -103,6 +107,8 @@ async def _take(ground: Ground, order: Order, turn: Turn, started: str) -> None:
         raise WorldChanged(f"{record.primary} is the primary now", hint="give the command again")
     if turn.switchover:
         await _ordered(ground, order, Switchover())
+        if record.standby_cluster:  # another node leads; that restarts nobody
+            await _restart_standby(ground, order, turn.node)
     else:
         outcome = await carry_out(Checkpoint(turn.node, record.generation), ground.bench)
         if outcome.error:  # only makes the stop quick
@@ -154,7 +160,7 @@ async def _all_caught_up(ground: Ground, restarted: NodeName) -> None:
     With that it knows, too, what the primary has of the limited parameters: WAL tells it.
     """
     record = ground.settled()
-    (row,) = await ground.bench.sql(record.primary, "select pg_current_wal_lsn() as lsn")
+    (row,) = await ground.bench.sql(record.primary, _END)
     goal = Lsn.parse(row["lsn"] or "0/0")
     for name in ground.bench.nodes:
         answers = name == restarted or ground.loop.view.node(name).answer is not None

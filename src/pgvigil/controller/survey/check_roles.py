@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pgvigil.controller.survey.items import advice, at, error, fine, listed, warning
 from pgvigil.controller.survey.seen import ClusterSeen, NodeSeen, SqlSeen, holds_password
 from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import FollowedCluster
 from pgvigil.model.units import bytes_text
 
 
@@ -45,6 +46,8 @@ def _primaries(seen: ClusterSeen) -> Iterator[CheckItem]:
             "find out which one your applications use; stop the other, then: pgvigil rejoin "
             f"{place} NODE --dry-run",
         )
+    elif not found and seen.spec.standby_of is not None and any(node.is_standby for node in seen.nodes):
+        yield from _follows(seen, seen.spec.standby_of)
     elif not found and any(node.is_standby for node in seen.nodes):
         yield error(
             place,
@@ -53,6 +56,27 @@ def _primaries(seen: ClusterSeen) -> Iterator[CheckItem]:
         )
     elif not found:
         yield error(place, "no node answers, so nothing more can be said", "mend the items above first")
+
+
+def _follows(seen: ClusterSeen, there: FollowedCluster) -> Iterator[CheckItem]:
+    """A standby cluster: somebody streams from the cluster that it follows."""
+    place, ways = seen.spec.name, {(node.host, node.port) for node in there.nodes}
+    leading = [
+        node.name
+        for node, sql in seen.answers()
+        if sql.receiver and (sql.receiver.host, sql.receiver.port) in ways
+    ]
+    if leading:
+        yield fine(
+            place,
+            f"a standby cluster of {there.name}: {listed([str(n) for n in leading])} streams from there",
+        )
+        return
+    yield error(
+        place,
+        f"no node streams from {there.name}, which this standby cluster follows",
+        f"pgvigil status {place} says who leads; its log says why it does not get in there",
+    )
 
 
 def _majors(seen: ClusterSeen) -> Iterator[CheckItem]:
@@ -137,7 +161,7 @@ def _streaming(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[Chec
     upstream = seen.upstream(node)
     if receiver is None or receiver.status not in ("streaming", ""):
         yield error(place, _idle(seen, sql), _idle_fix(seen, node, sql))
-    elif receiver.status and upstream is None:
+    elif receiver.status and upstream is None and not _from_there(seen, receiver.host, receiver.port):
         yield warning(
             place,
             f"it streams from {receiver.host}:{receiver.port}, which is none of the nodes here",
@@ -150,6 +174,12 @@ def _streaming(seen: ClusterSeen, node: NodeSeen, sql: SqlSeen) -> Iterator[Chec
             f"{bytes_text(lag)} behind: more than max_lag ({bytes_text(limit)}), so it is not promoted",
             "see what holds it up: long queries (max_standby_streaming_delay), disk, network",
         )
+
+
+def _from_there(seen: ClusterSeen, host: str, port: int) -> bool:
+    """Whether that is a node of the cluster that this one follows."""
+    there = seen.spec.standby_of
+    return there is not None and any((node.host, node.port) == (host, port) for node in there.nodes)
 
 
 def _idle(seen: ClusterSeen, sql: SqlSeen) -> str:
