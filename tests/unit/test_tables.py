@@ -42,6 +42,9 @@ BESIDE_THE_PRIMARY = {
     Problem.STANDBY_DETACHED: "pointed at the primary, or rebuilt",
     Problem.STANDBY_LAGGING: "told",
     Problem.SLOT_HOLDS_WAL: "only told: whether a standby is worth its WAL is for people to say",
+    Problem.LEADER_LOST: "another node leads; decide.standby_cluster",
+    Problem.LEADER_SILENT: "held; decide.standby_cluster",
+    Problem.SITE_DETACHED: "told; the leader's way is kept right beside it",
     Problem.GUARD_MISSING: "only told: people put guards on nodes, and take them away",
 }
 """Problems without a row in REACTIONS, and what is done about them."""

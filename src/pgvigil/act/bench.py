@@ -143,6 +143,11 @@ class Bench:
         finally:
             session.close()
 
+    def close(self) -> None:
+        """Drop all sessions and shells at once."""
+        for ports in (*self.nodes.values(), *self.far.values()):
+            ports.close()
+
     def still(self, generation: Generation) -> None:
         """Raises WorldChanged if the record has moved on since the step was decided."""
         if self.generation() != generation:

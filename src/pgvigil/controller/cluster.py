@@ -82,13 +82,12 @@ class ClusterController:
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self._witnesses = witnesses or {}
-        self._far = far or {}
         grants = mode is not Mode.LOOK
         self.watch = ClusterWatch(
-            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=grants, far=self._far
+            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=grants, far=far
         )
         learnt = self.watch.learnt_paths
-        self._bench = Bench(spec, nodes, learnt, clock, self._generation, own_shell, self._report, self._far)
+        self._bench = Bench(spec, nodes, learnt, clock, self._generation, own_shell, self._report, far or {})
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
         self.recorder = Recorder(spec, store, log)
@@ -123,8 +122,7 @@ class ClusterController:
                     if self.record or not self._unseen():
                         self.first_look.set()
         finally:
-            for ports in (*self._bench.nodes.values(), *self._far.values()):
-                ports.close()
+            self._bench.close()
             for shell in self._witnesses.values():
                 shell.close()
 
@@ -314,8 +312,7 @@ class ClusterController:
             self.journal.held(first, Generation(0))
             self._refuse_all(first)
             return
-        what = "leads this standby cluster" if first.standby_cluster else "is the primary"
-        act = Act("taken_over", f"{first.primary} {what}; the cluster is guarded from now on", first)
+        act = decide.taken_over(first)
         if hold := self._unwritten.holds(act, self._clock.now()):
             self.plan = Plan(hold)
             return

@@ -121,6 +121,12 @@ def first_record(spec: ClusterSpec, view: ClusterView, diagnosis: Diagnosis) -> 
     )
 
 
+def taken_over(first: ClusterRecord) -> Act:
+    """What makes a first record durable."""
+    what = "leads this standby cluster" if first.standby_cluster else "is the primary"
+    return Act("taken_over", f"{first.primary} {what}; the cluster is guarded from now on", first)
+
+
 def decide(situation: Situation) -> Plan:
     """What is to be done now. The same situation always gives the same plan."""
     record = situation.record
