@@ -34,7 +34,7 @@ def test_a_failover_is_recorded_explained_and_replayed(
         again = list(replayed(unpacked(b64decode(data["recording"]))))
         assert all(each.same for each in again)
         assert "act primary_crashed" in {decision_words(each.now)[0] for each in again}
-        assert guard.order(FetchRecording(999_999)).result == "refused"
+        assert guard.order(FetchRecording(999_999)).result == "wrong"
         assert any(each["changed_primary"] for each in guard.order(ListRecordings()).data["recordings"])
 
     config = tmp_path / "pgvigil.yaml"

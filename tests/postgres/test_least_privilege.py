@@ -71,7 +71,7 @@ def test_parameters_are_set_and_servers_restarted_without_any_superuser(
 ) -> None:
     changes = {"work_mem": "9MB", "max_connections": "50", "shared_preload_libraries": "auto_explain"}
     refused = guard.order(SetParameters({**changes, "jit": "perhaps"}, "alice@host"))
-    assert (refused.result, "SQLSTATE 22023" in refused.detail) == ("refused", True), refused
+    assert (refused.result, "SQLSTATE 22023" in refused.detail) == ("wrong", True), refused
     outcome = guard.order(SetParameters(changes, "alice@host", restart=True), within_s=180)
     assert outcome.result == "done", outcome
     guard.await_health()

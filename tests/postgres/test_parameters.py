@@ -53,7 +53,7 @@ def test_what_differs_and_what_waits_for_a_restart_is_shown(guard: Guard, trio_o
 
 def test_a_parameter_that_does_not_exist_is_refused_with_a_guess(guard: Guard) -> None:
     outcome = guard.order(ShowParameters(("max_conections",)))
-    assert (outcome.result, outcome.hint) == ("refused", "did you mean max_connections?")
+    assert (outcome.result, outcome.hint) == ("wrong", "did you mean max_connections?")
 
 
 def set_(guard: Guard, *, restart: bool = False, in_place: bool = False, **changes: str | None) -> Outcome:
@@ -107,6 +107,9 @@ def test_a_parameter_is_set_everywhere_kept_as_a_version_and_taken_back(
         ({"no_such_thing": "1"}, "no parameter 'no_such_thing'", ""),
         ({"primary_conninfo": "host=elsewhere"}, "primary_conninfo is not set", "writes it"),
         ({"port": "5433"}, "port is not set", "each node has its own"),
+        ({"max_connections": "3"}, "max_connections = 3 is refused", "would not start"),
+        ({"application_name": "a\x01"}, "cannot be shown", ""),
+        ({"application_name": "a\udcff"}, "cannot be shown", ""),
         ({"wal_level": "minimal"}, "is refused", "no standby could be fed"),
     ],
 )
@@ -116,7 +119,7 @@ def test_what_is_refused_changes_nothing(
     files = "select name, setting from pg_file_settings where sourcefile like '%auto.conf' order by 1"
     before = [server.sql(files) for server in trio_of_servers]
     outcome = guard.order(SetParameters(changes, "alice@host"))
-    assert outcome.result == "refused", outcome
+    assert outcome.result in ("refused", "wrong"), outcome
     assert text in outcome.text
     assert detail in outcome.detail
     assert [server.sql(files) for server in trio_of_servers] == before
@@ -129,7 +132,7 @@ def test_without_a_shell_the_server_refuses_a_value_with_its_sqlstate(
     files = "select name from pg_file_settings where sourcefile like '%auto.conf' and name = 'jit'"
     with guarding(cluster_spec(servers, trio_of_servers, shell=False)) as guard:
         outcome = set_(guard, jit="off", work_mem="many")
-    assert outcome.result == "refused", outcome
+    assert outcome.result == "wrong", outcome
     assert "SQLSTATE 22023" in outcome.detail
     assert [server.sql(files) for server in trio_of_servers] == [[]] * 3
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from pgvigil.cli import (
     bootstrap,
@@ -26,7 +27,7 @@ from pgvigil.cli import (
 )
 from pgvigil.cli.desk import ConfigOption, Desk, begin
 from pgvigil.cli.report import error_view
-from pgvigil.errors import PgvigilError
+from pgvigil.errors import PgvigilError, UsageError
 
 HELP = """Keep PostgreSQL streaming replication available, from outside: no agent, no extension.
 
@@ -46,6 +47,11 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
+        except TyperException as wrong:
+            error = misread(wrong)
+            if error is None:
+                raise
+            raise typer.Exit(_told(ctx.ensure_object(Desk), error)) from wrong
         except PgvigilError as error:
             raise typer.Exit(_told(ctx.ensure_object(Desk), error)) from error
         except BaseExceptionGroup as group:
@@ -61,6 +67,16 @@ class Commands(TyperGroup):
             desk = ctx.ensure_object(Desk)
             desk.tell(f"\ninterrupted: {desk.interrupted}")
             raise typer.Exit(130) from stop
+
+
+def misread(wrong: TyperException) -> UsageError | None:
+    """What is wrong with the words of a call, in our form; None: it is no error, but the help."""
+    ctx, said = getattr(wrong, "ctx", None), getattr(wrong, "format_message", None)
+    if ctx is None or said is None or type(wrong).__name__ == "NoArgsIsHelpError":
+        return None
+    what = said().replace("Value error, ", "").replace("Input should be", "it must be").rstrip(".")
+    usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
+    return UsageError(what[:1].lower() + what[1:], detail=usage, hint=f"see: {ctx.command_path} --help")
 
 
 def _leaves(group: BaseExceptionGroup[PgvigilError]) -> list[PgvigilError]:

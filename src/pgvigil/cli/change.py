@@ -78,6 +78,9 @@ def set_parameters(
     given = list(words or [])
     named = bool(given) and (given[0] in clusters or "=" not in given[0])
     spec = desk.cluster(given.pop(0) if named else None)
+    named_twice = [*(_assignment(word)[0].lower() for word in given), *(name.lower() for name in reset or [])]
+    if twice := next((name for name in named_twice if named_twice.count(name) > 1), None):
+        raise UsageError(f"{twice} is named twice", hint="give each parameter once")
     changes: dict[str, str | None] = dict(_assignment(word) for word in given)
     changes |= dict.fromkeys(reset or [])
     if not changes:

@@ -139,9 +139,11 @@ class Desk:
 
 
 def begin(ctx: typer.Context, config: Path | None, *, as_json: bool = False) -> Desk:
-    """The desk of this call; options given after the command win over those before it."""
+    """The desk of this call: options behind the command win over those before it, and over the environment."""
     desk: Desk = ctx.ensure_object(Desk)
-    desk.config_path = config or desk.config_path
+    source = ctx.get_parameter_source("config")
+    if desk.config_path is None or source is None or source.name != "ENVIRONMENT":
+        desk.config_path = config or desk.config_path
     desk.as_json = desk.as_json or as_json
     return desk
 

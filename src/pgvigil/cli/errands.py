@@ -6,7 +6,7 @@ import typer
 
 from pgvigil.cli.desk import Desk, complete_names, node_of
 from pgvigil.controller.operations import Outcome, Result
-from pgvigil.errors import Unreachable, UsageError
+from pgvigil.errors import Unreachable, Unsafe, UsageError
 from pgvigil.model.command import Errand
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import NodeName
@@ -48,6 +48,7 @@ async def look(desk: Desk, spec: ClusterSpec, errand: Errand) -> Outcome:
     async with desk.reach.look(desk.config, [spec.name]) as ops:
         outcome = await ops.order(spec.name, errand, dry_run=False, within_s=30.0, progress=lambda _: None)
     if outcome.result is not Result.DONE:
-        kind = UsageError if outcome.result is Result.REFUSED else Unreachable
+        kinds = {Result.WRONG: UsageError, Result.REFUSED: Unsafe}
+        kind = kinds.get(outcome.result, Unreachable)
         raise kind(outcome.text, detail=outcome.detail, hint=outcome.hint)
     return outcome

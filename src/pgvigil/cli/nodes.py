@@ -100,6 +100,7 @@ def add_node(
     if _rehearsed(desk, change, plan, f"Add {name} to {spec.name}?", yes=yes, dry_run=dry_run):
         return
     changing.write(change)
+    desk.interrupted = f"{name} is in the file; give the command again, it goes on"
     told = changing.reload(desk, change)
     text, hint = f"{name} belongs to {spec.name}", f"new there? pgvigil clone {spec.name} {name}"
     if not clone:
@@ -205,6 +206,7 @@ def create_cluster(
     if _rehearsed(desk, change, plan, f"Add the cluster {name}?", yes=yes, dry_run=dry_run):
         return
     changing.write(change)
+    desk.interrupted = f"{name} is in the file; give the command again, it goes on"
     told, hint = (
         changing.reload(desk, change),
         f"pgvigil check {name}; on empty hosts: pgvigil bootstrap {name}",
@@ -239,6 +241,7 @@ def drop_cluster(
     if _rehearsed(desk, change, plan, f"Protect {spec.name} no longer?", yes=yes, dry_run=dry_run):
         return
     changing.write(change)
+    desk.interrupted = f"{spec.name} is out of the file; a controller that runs forgets it by: pgvigil reload"
     told = changing.reload(desk, change)
     text = f"{spec.name} is not protected any more; its servers run on"
     _tell(desk, Outcome(Result.DONE, text, told, "", tuple(plan), {"diff": change.diff}))

@@ -14,10 +14,11 @@ from pgvigil.cli.desk import Desk, run_async, seconds_option
 from pgvigil.cli.report import EXIT_CODES, outcome_view, plan_view
 from pgvigil.cli.tables import hanging
 from pgvigil.cli.theme import DIM
-from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.operations import Operations, Outcome, Result
 from pgvigil.model.command import Command
 from pgvigil.model.progress import Copied
 from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import ClusterName
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")]
@@ -57,8 +58,6 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
             return told(desk, planned)
         desk.tell(plan_view(planned.plan))
         desk.confirm(order.question, yes=False)
-    goes_on = "what was begun goes on in the controller, if one runs"
-    desk.interrupted = f"{goes_on}; see: pgvigil status {order.spec.name}"
     return told(desk, run_async(give(desk, order, dry_run=False)))
 
 
@@ -81,10 +80,22 @@ async def give(desk: Desk, order: Order, *, dry_run: bool) -> Outcome:
     """Give the order, with its progress told; what came of it."""
     name = order.spec.name
     async with desk.reach.operations(desk.config, [name]) as ops:
+        if not dry_run:
+            desk.interrupted = _left(ops, name)
         with contextlib.nullcontext(_quiet) if dry_run else progress_lines(desk) as progress:
             return await ops.order(
                 name, order.command, dry_run=dry_run, within_s=order.within_s, progress=progress
             )
+
+
+def _left(ops: Operations, name: ClusterName) -> str:
+    """What Ctrl-C leaves behind once an order was given."""
+    from pgvigil.api.socket_client import SocketOperations
+
+    if isinstance(ops, SocketOperations):
+        return f"the controller goes on with what was begun; see: pgvigil status {name}"
+    again = "give the command again, or start a controller, which ends a change of primary: pgvigil run"
+    return f"this process did the work, and what was begun stops here; {again}"
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from enum import StrEnum, auto
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -197,11 +197,15 @@ def _read(file: Path) -> bytes:
         raise UsageError(f"cannot read {file}", detail=why.strerror or str(why)) from why
 
 
+EVENT_DIGITS: Final = 18
+"""More than any store counts to."""
+
+
 def _event(desk: Desk, words: Sequence[str]) -> tuple[ClusterSpec, int]:
     """Read `[CLUSTER] EVENT`. Raises UsageError."""
     spec, rest = cluster_and_rest(desk, list(words))
     text = rest[0].removeprefix("#") if len(rest) == 1 else ""
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > EVENT_DIGITS:
         hint = "the numbers stand before the events: pgvigil events"
         raise UsageError("an event's number is expected", detail=" ".join(rest), hint=hint)
     return spec, int(text)
@@ -213,7 +217,7 @@ def _asked(desk: Desk, spec: ClusterSpec, errand: Errand) -> Json:
             outcome = await ops.order(
                 spec.name, errand, dry_run=False, within_s=WITHIN_S, progress=lambda _: None
             )
-        if outcome.result is Result.REFUSED:
+        if outcome.result in (Result.WRONG, Result.REFUSED):
             raise UsageError(outcome.text, detail=outcome.detail, hint=outcome.hint)
         if outcome.result is not Result.DONE:
             raise PgvigilError(outcome.text, detail=outcome.detail, hint=outcome.hint)

@@ -1,5 +1,6 @@
 """What commands say at their end: outcomes, errors, checks, events and changes of primary."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -23,33 +24,47 @@ from pgvigil.cli.theme import (
     symbols,
 )
 from pgvigil.controller.operations import Outcome, Result
-from pgvigil.errors import PgvigilError
+from pgvigil.errors import PgvigilError, Unsafe
 from pgvigil.model.check import CheckItem, CheckLevel
 
 EXIT_CODES: Final = {
     Result.DONE: 0,
     Result.PLANNED: 0,
     Result.FAILED: 1,
+    Result.WRONG: 2,
     Result.REFUSED: 3,
     Result.TIMED_OUT: 4,
 }
-"""2, a wrong call or configuration, is an error and never an outcome."""
 
 
 def error_view(error: PgvigilError) -> RenderableType:
-    """What, detail and hint, as psql shows the server's errors."""
-    return _message("ERROR", BAD, error.what, error.detail, error.hint)
+    """What, detail and hint, as psql shows the server's errors; what is unsafe is told as refused."""
+    label = "REFUSED" if isinstance(error, Unsafe) else "ERROR"
+    return _message(label, BAD, error.what, error.detail, error.hint)
+
+
+WORD_AT_MOST: Final = 300
+"""Longer ones are somebody's mistake, and would fill the screen."""
+
+
+def shortened(text: str) -> str:
+    """The text, with the middle of words that are much too long left out."""
+    if len(text) <= WORD_AT_MOST:
+        return text
+    return re.sub(
+        rf"\S{{{WORD_AT_MOST},}}", lambda found: f"{found[0][:60]}…({len(found[0])} characters)", text
+    )
 
 
 def _message(label: str, style: str, what: str, detail: str, hint: str) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text(f"{label}:", style=style), Text(what))
+    grid.add_row(Text(f"{label}:", style=style), Text(shortened(what)))
     if detail:
-        grid.add_row(Text("DETAIL:", style=DIM), Text(detail))
+        grid.add_row(Text("DETAIL:", style=DIM), Text(shortened(detail)))
     if hint:
-        grid.add_row(Text("HINT:", style=NOTE), Text(hint))
+        grid.add_row(Text("HINT:", style=NOTE), Text(shortened(hint)))
     return grid
 
 
@@ -62,6 +77,8 @@ def outcome_view(console: Console, outcome: Outcome) -> RenderableType:
             label, style = "PLAN", NOTE
         case Result.REFUSED:
             label, style = "REFUSED", BAD
+        case Result.WRONG:
+            label, style = "ERROR", BAD
         case Result.TIMED_OUT:
             label, style = "TIMED OUT", BAD
         case _:

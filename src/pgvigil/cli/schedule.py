@@ -147,5 +147,7 @@ def moment(text: str, now: datetime) -> datetime:
         hint = "write it as 02:30 or 2026-03-14 02:30"
         raise UsageError(f"--at: {text!r} is no time", hint=hint) from wrong
     if at <= now:
-        raise UsageError(f"--at: {local_time(at.isoformat())} is over")
+        hint = "a time to come is expected; without a zone it is read in yours"
+        detail = f"it is {local_time(now.isoformat())} here"
+        raise UsageError(f"--at: {local_time(at.isoformat())} is over", detail=detail, hint=hint)
     return at

@@ -39,8 +39,8 @@ def check(
     """
     from pgvigil.config.load import load
 
-    desk = begin(ctx, file or config, as_json=as_json)
-    found = load(desk.config_path)
+    desk = begin(ctx, config, as_json=as_json)
+    found = load(file or desk.config_path)
     counted = {spec.name: len(spec.nodes) for spec in found.clusters}
     if as_json:
         desk.print_json({"file": str(found.file), "right": True, "clusters": counted})

@@ -55,6 +55,7 @@ def switchover(
     spec = desk.cluster(cluster)
     within_s = seconds_option(timeout)
     when = at_option(at)
+    target = node_of(spec, to).name if to else None
     before = run_async(_look(desk, spec))
     if only_from and before["primary"] != node_of(spec, only_from).name:
         raise UsageError(
@@ -63,7 +64,6 @@ def switchover(
     if not as_json:
         desk.tell(topology_view(desk.err, before))
         desk.tell("")
-    target = node_of(spec, to).name if to else None
     if target is None and not (yes or dry_run or as_json):
         target = _ask_candidate(desk, spec, before)
     question = f"Switch {spec.name} over to {target or 'the best standby'}{then(when)}?"

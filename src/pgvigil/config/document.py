@@ -63,6 +63,10 @@ def read_document(text: bytes) -> Document:
 def _said(why: yaml.MarkedYAMLError) -> str:
     """What the parser found, but not which word: it may be a secret."""
     problem = why.problem or "is no YAML"
+    if "cannot start any token" in problem:
+        problem = (
+            "has a tab, or a character that means something else to YAML: indent by spaces, quote the text"
+        )
     if "alias" in problem or "anchor" in problem:
         problem = "an alias (*) without its anchor (&), or an anchor twice; text that begins so needs quotes"
     elif why.context and "single document" in why.context:

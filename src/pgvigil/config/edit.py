@@ -25,7 +25,10 @@ _WIDE: Final = 10_000
 
 
 def with_node(text: str, cluster: str, node: str, entry: Entry) -> str:
-    """The text with one node more in a cluster. Raises UsageError if it is there, ConfigError."""
+    """The text with one node more in a cluster; as it is if it has it just so.
+
+    Raises UsageError if it has another one of that name, ConfigError.
+    """
     return _with(text, ("clusters", cluster, "nodes"), node, entry)
 
 
@@ -35,7 +38,7 @@ def without_node(text: str, cluster: str, node: str) -> str:
 
 
 def with_cluster(text: str, cluster: str, entry: Entry) -> str:
-    """The text with one cluster more. Raises UsageError if it is there, ConfigError."""
+    """The same with a cluster."""
     return _with(text, ("clusters",), cluster, entry)
 
 
@@ -129,6 +132,8 @@ def replace_text(file: Path, old: str, new: str) -> None:
 
 def _with(text: str, place: tuple[str, ...], key: str, entry: Entry) -> str:
     mapping, below = _mapping(text, place), _values(text, place)
+    if key in below and below[key] == dict(entry):
+        return text  # whoever wrote it may have been interrupted: what follows is to be done
     if key in below:
         raise UsageError(f"{'.'.join(place)} has {key} already", hint="choose another name")
     found = (

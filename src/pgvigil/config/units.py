@@ -123,11 +123,17 @@ def _name(text: str) -> str:
     return text
 
 
+HOST_AT_MOST: Final = 253
+"""Of a name in the DNS."""
+
+
 def _host(text: str) -> str:
     if "/" in text:
         raise ValueError("must be a name or an address; a socket directory or a URL is not one")
     if text.count(":") == 1:
         raise ValueError("must be a name or an address alone; the port is a key of its own (port:)")
+    if len(text) > HOST_AT_MOST:
+        raise ValueError(f"must have at most {HOST_AT_MOST} characters")
     if re.search(r"[\s,=@'\"\[\]]", text):
         raise ValueError("must be one name or one address, without anything else")
     return text

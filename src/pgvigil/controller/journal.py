@@ -67,7 +67,7 @@ LEVELS: Final = {
     "schedule_missed": Level.WARNING,
 }
 """Rules that people should hear of although they change no primary."""
-QUIET: Final = frozenset({"timeline", "learnt"})
+QUIET: Final = frozenset({"timeline", "learnt", "as_before"})
 """Rules that change the record but are no news."""
 
 

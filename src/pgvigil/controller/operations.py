@@ -20,6 +20,9 @@ class Result(StrEnum):
     """`dry_run`: nothing was changed."""
     FAILED = auto()
     REFUSED = auto()
+    """It would not be safe; nothing was done."""
+    WRONG = auto()
+    """The call is wrong: a node, parameter or value that there is not; nothing was done."""
     TIMED_OUT = auto()
 
 

@@ -61,7 +61,13 @@ class Order:
 def refuse(order: Order, refused: Refused) -> None:
     """The outcome of a command that is not carried out."""
     error = refused.error
-    result = Result.REFUSED if isinstance(error, Unsafe | UsageError) else Result.FAILED
+    match error:
+        case UsageError():
+            result = Result.WRONG
+        case Unsafe():
+            result = Result.REFUSED
+        case _:
+            result = Result.FAILED
     order.finish(result, error.what, detail=error.detail, hint=error.hint)
 
 
@@ -70,7 +76,8 @@ def planned(order: Order, what: Act | Step) -> None:
     if isinstance(what, Act):
         steps = tuple(sentence(step) for stage in what.stages for step in stage.steps)
         steps = tuple(dict.fromkeys(steps))
-        order.finish(Result.PLANNED, what.reason, plan=(*steps, *_afterwards(order.command)))
+        plan = (*steps, *_afterwards(order.command)) or (what.reason,)
+        order.finish(Result.PLANNED, what.reason, plan=plan)
     else:
         order.finish(Result.PLANNED, sentence(what), plan=(sentence(what),))
 

@@ -13,6 +13,9 @@ def change(situation: Situation, command: Maintenance) -> Act | Refused:
     record, name, cluster = situation.record, command.node, situation.spec.name
     if name not in situation.view.nodes:
         return Refused(UsageError(f"there is no node {name} in {cluster}"))
+    if command.on is (name in record.maintenance):
+        now = "under maintenance already" if command.on else "not under maintenance"
+        return Act("as_before", f"nothing to do: {name} is {now}", None)
     if not command.on:
         over = replace(record, maintenance=record.maintenance - {name})
         return Act("maintenance_over", f"{name} is guarded and repaired again", over)

@@ -27,6 +27,8 @@ _NEVER: Final = {
     ("hot_standby", "off"): "standbys would let nobody in, and could not be promoted",
     ("max_wal_senders", "0"): "no standby could be fed",
 }
+_ABOVE: Final = {"max_connections": ("superuser_reserved_connections", "reserved_connections")}
+"""A parameter, and those whose sum it must exceed."""
 _ACKNOWLEDGES_TOO_SOON: Final = frozenset({"off", "local", "false", "no", "0"})
 _OFF: Final = frozenset({"off", "false", "no", "0"})
 
@@ -41,6 +43,10 @@ def refusal(
         return _owned(name, _OURS[name])
     if name in OF_A_NODE and name != _QUORUM:
         return _owned(name, "each node has its own: set it there")
+    if value is not None and not value.isprintable():
+        return UsageError(
+            f"the value of {name} has characters that cannot be shown", hint="nothing was changed"
+        )
     plain = (value or "").strip().lower()
     plain = "off" if name == "hot_standby" and plain in _OFF else plain
     if why := _NEVER.get((name, plain)):
@@ -50,6 +56,8 @@ def refusal(
         return Unsafe(f"{name} = {value} is refused", detail=why, hint="nothing was changed")
     if name in LIMITED and value is not None and not value.strip().isdigit():
         return UsageError(f"{name} takes a whole number", detail=value, hint="nothing was changed")
+    if name in _ABOVE and value is not None and (why := _too_few(name, int(value), nodes)):
+        return Unsafe(f"{name} = {value} is refused", detail=why, hint="nothing was changed")
     fixed = [n for n, node in nodes.items() if name in node.parameters and _fixed(node, name)]
     if fixed:
         why = f"its command line sets it on {', '.join(fixed)}, and that counts more than any file"
@@ -57,6 +65,15 @@ def refusal(
             f"{name} cannot be set", detail=why, hint="take it out of the way the server is started"
         )
     return None
+
+
+def _too_few(name: str, value: int, nodes: Mapping[NodeName, NodeParameters]) -> str:
+    """Why a server would not start with it (postmaster.c, checks at its start); empty: it would."""
+    for n, node in nodes.items():
+        reserved = sum(_running(node, each) or 0 for each in _ABOVE[name])
+        if value <= reserved:
+            return f"{n} would not start: {' and '.join(_ABOVE[name])} take {reserved} of them"
+    return ""
 
 
 def _fixed(node: NodeParameters, name: str) -> bool:
@@ -107,8 +124,8 @@ def unread(nodes: Mapping[NodeName, NodeParameters], wanted: Wanted) -> tuple[No
 
 def _in_force(node: NodeParameters, name: str, value: str | None) -> bool:
     known = node.parameters[name]
-    if known.context == "postmaster" or known.pending:
-        return True  # only a restart would help
+    if known.context == "postmaster" or known.pending or not known.of_the_server:
+        return True  # only a restart would help; or our session has a value of its own, and cannot tell
     if value is None:
         return node.files.get(name, known.default) in (known.value, known.shown)
     return _bare(value).lower() in (_bare(known.value).lower(), _bare(known.shown).lower())

@@ -115,6 +115,11 @@ def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Ref
         if name not in situation.view.nodes:
             return Refused(UsageError(f"there is no node {name} in {situation.spec.name}"))
     node, upstream = situation.view.node(command.node), situation.view.node(command.upstream)
+    if command.node == command.upstream:
+        return Refused(UsageError(f"{command.node} cannot follow itself", hint="name another upstream"))
+    if command.node == situation.record.primary:
+        hint = f"a primary follows nobody; to make it a standby: pgvigil switchover {situation.spec.name}"
+        return Refused(Unsafe(f"{command.node} is the primary", hint=hint))
     if node.standby is None:
         hint = f"a stopped node is brought back with: pgvigil rejoin {situation.spec.name} {command.node}"
         return Refused(Unsafe(f"{command.node} is not a running standby", hint=hint))
@@ -125,7 +130,7 @@ def follow_upstream(situation: Situation, command: FollowUpstream) -> Step | Ref
     if upstream.primary and upstream.name != situation.record.primary:
         hint = f"the primary is {situation.record.primary}"
         return Refused(Unsafe(f"{command.upstream} takes writes that will be lost", hint=hint))
-    if command.node == command.upstream or below(situation, upstream, command.node):
+    if below(situation, upstream, command.node):
         return Refused(Unsafe(f"{command.upstream} streams from {command.node} itself"))
     if reason := topology.unwanted(situation, node, upstream):
         return reason

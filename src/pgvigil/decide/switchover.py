@@ -154,7 +154,7 @@ def _refusal(situation: Situation, command: Switchover) -> Refused | None:
             )
         )
     if command.to == record.primary:
-        return Refused(UsageError(f"{command.to} is the primary already"))
+        return Refused(UsageError(f"{command.to} is the primary already", hint="name a standby with --to"))
     if not situation.primary.primary:
         hint = f"if it is lost: pgvigil failover {spec.name}"
         return Refused(Unsafe(f"the primary {record.primary} does not answer", hint=hint))

@@ -68,7 +68,7 @@ def test_without_a_configuration_the_unit_is_that_of_the_usual_places(run: Run) 
     [
         (("systemd", "orders"), "one unit runs all clusters"),
         (("pg_hba", "sales"), "there is no cluster 'sales'"),
-        (("everything",), "Invalid value"),
+        (("everything",), "invalid value"),
     ],
 )
 def test_a_wrong_call_is_told(run: Run, words: tuple[str, ...], told: str) -> None:

@@ -8,7 +8,7 @@ from pgvigil.cli.show import cluster_view, clusters_view, replication_view
 from pgvigil.cli.theme import bytes_text, seconds_text
 from pgvigil.cli.topology import topology_view
 from pgvigil.controller.operations import Json, Outcome, Result
-from pgvigil.errors import Unsafe
+from pgvigil.errors import UsageError
 from pgvigil.model.check import CheckItem, CheckLevel
 from pgvigil.model.record import SyncSet
 from pgvigil.model.units import NodeName
@@ -201,9 +201,9 @@ def test_history_tells_each_change_of_primary_with_its_price() -> None:
 
 def test_errors_look_as_in_psql() -> None:
     text = lines(
-        drawn(error_view(Unsafe("it is not safe", detail="two of them", hint="stop one")), console())
+        drawn(error_view(UsageError("it is not so", detail="two of them", hint="stop one")), console())
     )
-    assert text == ["ERROR:   it is not safe", "DETAIL:  two of them", "HINT:    stop one"]
+    assert text == ["ERROR:   it is not so", "DETAIL:  two of them", "HINT:    stop one"]
 
 
 def test_a_plan_is_numbered() -> None:

@@ -164,7 +164,7 @@ SOLE = changed_node(
             "streams from pg3 itself",
             id="a wide circle",
         ),
-        pytest.param(C, "pg3", "streams from pg3 itself", id="itself"),
+        pytest.param(C, "pg3", "pg3 cannot follow itself", id="itself"),
     ],
 )
 def test_a_follow_that_would_not_do_is_refused(cluster: Cluster, upstream: str, why: str) -> None:

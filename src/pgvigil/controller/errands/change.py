@@ -238,7 +238,7 @@ def _difference(changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> tu
         shown: dict[str, list[str]] = {}
         for n, node in nodes.items():
             if name in node.parameters:
-                shown.setdefault(node.parameters[name].shown, []).append(n)
+                shown.setdefault(_now(node, name), []).append(n)
         now = ", ".join(
             f"'{text}'" + (f" ({', '.join(who)})" if len(shown) > 1 else "") for text, who in shown.items()
         )
@@ -250,6 +250,14 @@ def _difference(changes: Wanted, nodes: Mapping[NodeName, NodeParameters]) -> tu
         )
         lines.append(f"{name}: {now} → {to}{'; counts after a restart' if restart else ''}")
     return tuple(lines)
+
+
+def _now(node: NodeParameters, name: str) -> str:
+    """What the server has; our own session may have a value of its own, and then the files say it."""
+    known = node.parameters[name]
+    if known.of_the_server:
+        return known.shown
+    return node.written.get(name, node.files.get(name, known.default))
 
 
 async def _kept(

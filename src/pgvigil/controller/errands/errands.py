@@ -149,6 +149,7 @@ class Errands:
         else:
             await self._over(changes=changes)
         finally:
+            order.finish(Result.FAILED, "the controller failed to do this", hint="its log says where")
             self._changing = "" if changes else self._changing
             self._ground.watch.forget_facts()
             self._ground.watch.news.set()

@@ -150,7 +150,8 @@ async def _ordered(ground: Ground, order: Order, directive: Directive) -> None:
         return
     outcome = future.result()
     if outcome.result is not Result.DONE:
-        kind: type[PgvigilError] = Unsafe if outcome.result is Result.REFUSED else StepFailed
+        unsafe = outcome.result in (Result.REFUSED, Result.WRONG)
+        kind: type[PgvigilError] = Unsafe if unsafe else StepFailed
         raise kind(outcome.text, detail=outcome.detail, hint=outcome.hint)
 
 
