@@ -139,7 +139,7 @@ class Desk:
 
 
 def begin(ctx: typer.Context, config: Path | None, *, as_json: bool = False) -> Desk:
-    """The desk of this call: options behind the command win over those before it, and over the environment."""
+    """The desk of this call: options behind the command win over those before it and the environment."""
     desk: Desk = ctx.ensure_object(Desk)
     source = ctx.get_parameter_source("config")
     if desk.config_path is None or source is None or source.name != "ENVIRONMENT":
