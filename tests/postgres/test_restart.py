@@ -14,8 +14,9 @@ from pgvigil.controller.cluster import Mode
 from pgvigil.demo.binaries import Binaries
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import ReloadServers, RestartServers, Role, Schedule
+from pgvigil.model.command import Rejoin, ReloadServers, RestartServers, Role, Schedule
 from pgvigil.model.spec import Protection
+from pgvigil.model.step import RebuildMethod
 from pgvigil.model.units import NodeName, server_version
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
@@ -42,6 +43,21 @@ def serves(server: Server) -> bool:
 def everywhere(trio: Trio, statement: str) -> None:
     for server in trio:
         server.sql(statement)
+
+
+def test_a_server_that_was_started_from_its_parent_directory_is_restarted_and_started_again(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    pg3 = trio_of_servers[2]
+    relative = f'{pg3.bin_dir}/postgres "-D" "pg3"\n'
+    (pg3.data_dir / "postmaster.opts").write_text(relative)
+    outcome = guard.order(RestartServers((NodeName("pg3"),)), within_s=60)
+    assert outcome.result == "done", outcome
+    pg3.stop()
+    (pg3.data_dir / "postmaster.opts").write_text(relative)
+    outcome = guard.order(Rejoin(NodeName("pg3"), RebuildMethod.START), within_s=60)
+    assert outcome.result == "done", outcome
+    guard.await_health()
 
 
 def test_all_are_restarted_and_writers_notice_one_switchover(guard: Guard, trio_of_servers: Trio) -> None:

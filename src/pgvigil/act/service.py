@@ -201,7 +201,7 @@ def _start_line(place: Place) -> str:
             if extra:
                 return start
             again = f"{pg_ctl} restart{_configured_program(place)} {rest}"
-            return f"if [ -f {data}/postmaster.opts ]; then {again}; else {start}; fi"
+            return f"{_whole_path(data)}if [ -f {data}/postmaster.opts ]; then {again}; else {start}; fi"
         case control:
             assert_never(control)
 
@@ -220,10 +220,20 @@ def _restart_line(place: Place) -> str:
             extra = f" -o {quoted(options)}" if options else ""
             waits = f"-W -s -m fast -t {STOP_WITHIN_S:.0f}"
             pg_ctl = program(place.bin_dir, "pg_ctl")
-            again = f"{pg_ctl} restart{_configured_program(place)}"
+            again = f"{_whole_path(data)}{pg_ctl} restart{_configured_program(place)}"
             return f"{again} {waits} -D {data} -l {data}/pgvigil-start.log{extra}"
         case control:
             assert_never(control)
+
+
+def _whole_path(data: str) -> str:
+    """Take a relative data directory out of what `pg_ctl restart` repeats: `pg_ctl -D pg1 start` left it there.
+
+    From another directory it leads nowhere, and counts more than the one that `restart` is given. The server
+    writes that file anew whenever it starts.
+    """
+    mend = """sed -i 's| "-D" "[^/"][^"]*"||'"""
+    return f"[ ! -f {data}/postmaster.opts ] || {mend} {data}/postmaster.opts; "
 
 
 def _configured_program(place: Place) -> str:

@@ -21,6 +21,7 @@ WITHIN_S: Final = 60.0
 STATUS: Final = {
     Result.DONE: 200,
     Result.PLANNED: 200,
+    Result.WRONG: 400,
     Result.REFUSED: 409,
     Result.FAILED: 502,
     Result.TIMED_OUT: 504,

@@ -302,7 +302,13 @@ def test_a_wrong_body_is_refused_by_name_and_orders_nothing(run: Run, body: obje
 
 @pytest.mark.parametrize(
     ("result", "status"),
-    [(Result.REFUSED, 409), (Result.FAILED, 502), (Result.TIMED_OUT, 504), (Result.PLANNED, 200)],
+    [
+        (Result.REFUSED, 409),
+        (Result.WRONG, 400),
+        (Result.FAILED, 502),
+        (Result.TIMED_OUT, 504),
+        (Result.PLANNED, 200),
+    ],
 )
 def test_how_a_command_ended_is_the_status(run: Run, result: Result, status: int) -> None:
     async def story(api: Served) -> None:
