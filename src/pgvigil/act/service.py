@@ -227,7 +227,7 @@ def _restart_line(place: Place) -> str:
 
 
 def _whole_path(data: str) -> str:
-    """Take a relative data directory out of what `pg_ctl restart` repeats: `pg_ctl -D pg1 start` left it there.
+    """Take a relative data directory out of what `pg_ctl restart` repeats: `pg_ctl -D pg1 start` left it.
 
     From another directory it leads nowhere, and counts more than the one that `restart` is given. The server
     writes that file anew whenever it starts.
