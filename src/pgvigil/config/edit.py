@@ -132,7 +132,7 @@ def replace_text(file: Path, old: str, new: str) -> None:
 
 def _with(text: str, place: tuple[str, ...], key: str, entry: Entry) -> str:
     mapping, below = _mapping(text, place), _values(text, place)
-    if key in below and below[key] == dict(entry):
+    if key in below and below[key] == (entry if isinstance(entry, str) else dict(entry)):
         return text  # whoever wrote it may have been interrupted: what follows is to be done
     if key in below:
         raise UsageError(f"{'.'.join(place)} has {key} already", hint="choose another name")
