@@ -14,6 +14,7 @@ from pgvigil import __version__
 from pgvigil.api import commands, wire
 from pgvigil.api.gate import Caller, Gate, Unauthorized
 from pgvigil.api.health import CHECKS, Case, cluster_passes, passes, wanted
+from pgvigil.api.metrics import CONTENT_TYPE, Metrics
 from pgvigil.api.stream import Hub
 from pgvigil.controller.operations import Json, Operations
 from pgvigil.errors import Bug, PgvigilError, Unreachable, UsageError
@@ -40,7 +41,8 @@ class Face:
     """What all routes share."""
 
     def __init__(self, ops: Operations, gate: Gate, audit: Audit) -> None:
-        self.ops, self.gate, self.audit, self.hub = ops, gate, audit, Hub(ops)
+        self.ops, self.gate, self.audit = ops, gate, audit
+        self.hub, self.metrics = Hub(ops), Metrics(ops)
 
     def reader(self, request: Request) -> None:
         """Raises Unauthorized where reads need a token, or when a wrong one is given."""
@@ -161,6 +163,11 @@ def _add_reads(app: FastAPI, face: Face) -> None:
         if _streams(request):
             return _stream(face, request, ClusterName(cluster))
         return JSONResponse(found)
+
+    @app.get("/metrics", summary="Everything for Prometheus.", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        face.reader(request)
+        return Response(await face.metrics.page(), media_type=CONTENT_TYPE)
 
     @app.get("/clusters/{cluster}/cluster", summary="One cluster in the shape of Patroni's /cluster.")
     async def patroni(request: Request, cluster: str) -> Json:

@@ -138,7 +138,9 @@ def _drop(queue: asyncio.Queue[Message | None]) -> None:
     queue.put_nowait(None)
 
 
-PASSING: Final = frozenset({"at", "last_seen_s", "silent_s", "due_s", "until_s", "clock_skew_s", "lag_s"})
+PASSING: Final = frozenset(
+    {"at", "last_seen_s", "silent_s", "due_s", "until_s", "clock_skew_s", "lag_s", "probe_s"}
+)
 """Keys that change with every look: alone they are no news."""
 
 

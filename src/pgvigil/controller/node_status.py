@@ -108,6 +108,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         guard_doing=view.guard.doing if view.guard else "",
         detail=_detail(view),
         last_seen_s=round(scene.view.at - last.at, 3) if last else None,
+        probe_s=round(last.took_s, 4) if last else None,
         clock_skew_s=_clock_skew(scene, view.host_answer),
         pending_restart=list(last.facts.pending) if last else [],
         server_version=version_text(last.facts.server_version) if last else None,

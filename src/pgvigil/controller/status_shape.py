@@ -178,6 +178,8 @@ class NodeStatus(TypedDict):
     """Why the node or its host does not answer, in words; empty when both do."""
     last_seen_s: float | None
     """Seconds since its last answer."""
+    probe_s: float | None
+    """Seconds that its last answer took."""
     clock_skew_s: float | None
     """The host's wall clock minus the controller's."""
     pending_restart: list[str]

@@ -1,0 +1,203 @@
+"""`GET /metrics`: every cluster for Prometheus, made from its status when it is asked for.
+
+Positions, lags and states are read there and then, so no gauge is ever older than the answer. Events are
+counted from the controller's start on; a node that is gone from the configuration is gone from the answer.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from pgvigil import __version__
+from pgvigil.controller.operations import Json, Operations
+from pgvigil.controller.status_shape import Health
+from pgvigil.model.units import Lsn
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+EVENTS_MAX: Final = 10_000
+OUTAGE_BUCKETS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+CLUSTER: Final = ["cluster"]
+NODE: Final = ["cluster", "node"]
+
+
+class Metrics:
+    """Counts what happens, and turns what is into gauges."""
+
+    def __init__(self, ops: Operations) -> None:
+        self._ops = ops
+        self._last: int | None = None
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._status = _Status()
+        self._registry.register(self._status)
+        self._events = Counter(
+            "pgvigil_events", "Events since the controller started.", ["cluster", "kind", "level"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._changes = Histogram(
+            "pgvigil_outage_seconds",
+            "How long writes stood still in a change of primary, as far as the controller saw.",
+            ["cluster", "origin"], buckets=OUTAGE_BUCKETS, registry=self._registry,
+        )  # fmt: skip
+        self._lost = Counter(
+            "pgvigil_lost_bytes", "WAL that changes of primary are known to have left behind.", CLUSTER,
+            registry=self._registry,
+        )  # fmt: skip
+        started = Gauge(
+            "pgvigil_start_time_seconds", "When the controller started, in seconds since 1970.",
+            registry=self._registry,
+        )  # fmt: skip
+        started.set(time.time())
+
+    async def begin(self) -> None:
+        """Count events from now on."""
+        newest = await self._ops.events(None, limit=1)
+        self._last = int(newest[-1]["number"]) if newest else 0
+
+    async def page(self) -> bytes:
+        """The text that Prometheus reads. Raises StoreError when events cannot be read."""
+        if self._last is None:
+            await self.begin()
+        assert self._last is not None
+        for event in await self._ops.events(None, limit=EVENTS_MAX, after=self._last):
+            self._last = max(self._last, int(event["number"]))
+            self._count(event)
+        self._status.clusters = await self._ops.status()
+        return generate_latest(self._registry)
+
+    def _count(self, event: Json) -> None:
+        cluster, data = event["cluster"], event["data"]
+        self._events.labels(cluster, event["kind"], event["level"]).inc()
+        if "origin" not in data or "timeline" not in data:
+            return
+        if data.get("outage_s") is not None:
+            self._changes.labels(cluster, data["origin"]).observe(float(data["outage_s"]))
+        self._lost.labels(cluster).inc(float(data.get("lost_bytes") or 0))
+
+
+Sample = tuple[Sequence[str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One gauge: what it is called beside its labels and help, and how it is read from a cluster."""
+
+    name: str
+    text: str
+    labels: Sequence[str]
+    read: Callable[[Json], Iterable[Sample]]
+
+
+def _whole(name: str, text: str, value: Callable[[Json], float | None]) -> Family:
+    """A gauge of a cluster."""
+
+    def read(cluster: Json) -> Iterable[Sample]:
+        number = value(cluster)
+        return [] if number is None else [([cluster["cluster"]], number)]
+
+    return Family(f"pgvigil_cluster_{name}", text, CLUSTER, read)
+
+
+def _each(name: str, text: str, value: Callable[[Json, Json], float | None]) -> Family:
+    """A gauge of each node, from its cluster and itself."""
+
+    def read(cluster: Json) -> Iterable[Sample]:
+        for node in cluster["nodes"]:
+            number = value(cluster, node)
+            if number is not None:
+                yield [cluster["cluster"], node["name"]], number
+
+    return Family(f"pgvigil_node_{name}", text, NODE, read)
+
+
+def _health(cluster: Json) -> Iterable[Sample]:
+    return [([cluster["cluster"], word], float(cluster["health"] == word)) for word in Health]
+
+
+def _findings(cluster: Json) -> Iterable[Sample]:
+    found = {(finding["problem"], finding["node"] or "") for finding in cluster["findings"]}
+    return [([cluster["cluster"], *each], 1.0) for each in sorted(found)]
+
+
+def _slots(cluster: Json) -> Iterable[Sample]:
+    for node in cluster["nodes"]:
+        for slot in node["slots"]:
+            if slot["held_bytes"] is not None:
+                yield [cluster["cluster"], node["name"], slot["name"]], float(slot["held_bytes"])
+
+
+def _receives(_: Json, node: Json) -> float:
+    return float(bool(node["receiver"]) and node["receiver"]["status"] == "streaming")
+
+
+FAMILIES: Final = (
+    Family("pgvigil_cluster_health", "1 for the word that holds.", ["cluster", "health"], _health),
+    _whole("generation", "How often the primary was changed.", lambda c: c["generation"]),
+    _whole("timeline", "The primary's timeline when it was last verified.", lambda c: c["timeline"]),
+    _whole("paused", "1 while automatic actions are paused.", lambda c: float(c["paused"])),
+    _whole(
+        "held", "1 while pgvigil deliberately does nothing.", lambda c: float(c["decision"]["kind"] == "hold")
+    ),
+    _whole("changing", "1 during a change of primary.", lambda c: float(c["phase"] != "stable")),
+    _whole(
+        "sync_acks",
+        "How many standbys have every acknowledged commit; 0: nothing is promised.",
+        lambda c: c["sync"] and float(c["sync"]["acks"]),
+    ),
+    Family("pgvigil_finding", "1 for each finding there is.", ["cluster", "problem", "node"], _findings),
+    _each("up", "1 if it answered the last look.", lambda _, n: float(n["connection"] != "none")),
+    _each("is_primary", "1 for the primary of record.", lambda c, n: float(n["name"] == c["primary"])),
+    _each(
+        "writable", "1 if it answers out of recovery.", lambda _, n: float(n["connection"] == "read-write")
+    ),
+    _each("receives", "1 if its WAL receiver streams.", _receives),
+    _each("timeline", "The timeline it is on.", lambda _, n: n["timeline"]),
+    _each(
+        "wal_bytes",
+        "Its position in the WAL, as bytes since 0/0; its rate is the WAL rate.",
+        lambda _, n: n["lsn"] and float(Lsn.parse(n["lsn"])),
+    ),
+    _each("receive_lag_bytes", "WAL not yet received.", lambda _, n: n["lag_bytes"]),
+    _each("replay_lag_bytes", "WAL not yet visible to queries.", lambda _, n: n["replay_lag_bytes"]),
+    _each("replay_lag_seconds", "The same in time, as its upstream says.", lambda _, n: n["lag_s"]),
+    _each("last_seen_seconds", "Since its last answer.", lambda _, n: n["last_seen_s"]),
+    _each("probe_seconds", "How long its last answer took.", lambda _, n: n["probe_s"]),
+    _each("clock_skew_seconds", "Its host's clock minus ours.", lambda _, n: n["clock_skew_s"]),
+    _each("maintenance", "1 while somebody works on it.", lambda _, n: float(n["maintenance"])),
+    _each(
+        "pending_restart",
+        "Parameters that wait for a restart.",
+        lambda _, n: float(len(n["pending_restart"])),
+    ),
+    Family(
+        "pgvigil_slot_held_bytes",
+        "WAL that a replication slot holds back.",
+        ["cluster", "node", "slot"],
+        _slots,
+    ),
+)
+"""All gauges. A value that is not known has no sample."""
+
+
+class _Status(Collector):
+    """The clusters as they are now."""
+
+    def __init__(self) -> None:
+        self.clusters: list[Json] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield InfoMetricFamily("pgvigil_build", "Which pgvigil this is.", {"version": __version__})
+        for family in FAMILIES:
+            made = GaugeMetricFamily(family.name, family.text, labels=family.labels)
+            for cluster in self.clusters:
+                for labels, number in family.read(cluster):
+                    made.add_metric(labels, float(number))
+            yield made
