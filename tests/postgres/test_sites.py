@@ -1,10 +1,13 @@
 """Standby clusters on real servers: they follow, lose their leader, are promoted, and change places."""
 
+from dataclasses import replace
+
 import pytest
 
 from pgvigil.controller.operations import Result
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.model.command import Drill, Failover, PromoteSite, RestartServers, Switchover
+from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, guarding
 from tests.postgres.sites import DR, MAIN, Sites, make_sites
@@ -40,8 +43,10 @@ def started(server: Server) -> float:
 
 
 def far_nodes(guard: Guard) -> list[str]:
-    """Who of the other cluster answers, as the standby cluster sees it."""
-    return [str(name) for name in guard.status(DR)["standby_of"]["answers"]]
+    """Who of the other cluster answers, or is streamed from, as the standby cluster sees it."""
+    status = guard.status(DR)
+    upstreams = {str(node["upstream"]) for node in status["nodes"] if node["receiver"]}
+    return [*map(str, status["standby_of"]["answers"]), *(name for name in upstreams if "/" in name)]
 
 
 def in_recovery(servers: tuple[Server, ...]) -> bool:
@@ -129,3 +134,25 @@ def test_it_is_promoted_when_the_other_cluster_is_dead_and_not_before(sites: Sit
         assert (status["primary"], status["generation"], status["standby_cluster"]) == ("b1", 2, False)
         (event,) = [e for e in guard.events(DR) if e["kind"] == "promote_site"]
         assert any("when it was last heard" in line for line in event["evidence"])
+
+
+def test_a_site_in_quorum_mode_waits_for_its_own_standby_once_it_is_promoted(sites: Sites) -> None:
+    main, dr = (replace(spec, protection=Protection.QUORUM) for spec in sites.specs())
+    (a1, _), (b1, b2) = sites.main, sites.dr
+    with guarding(main, dr) as guard:
+        await_leader(guard, "b1")
+        guard.await_health(cluster=MAIN)
+        assert a1.sql("show synchronous_standby_names") == [('ANY 1 ("a2")',)]
+        assert b1.sql("show synchronous_standby_names") == [("",)]
+        a1.sql("create table t as select 1 as a")
+        await_rows(b2, 1)
+        guard.reload(dr)
+        for server in sites.main:
+            server.kill_all()
+        wait_until(lambda: not far_nodes(guard), within_s=10, what="nobody to answer there")
+        done = guard.order(PromoteSite(), cluster=DR)
+        assert done.result is Result.DONE, done
+        wait_until(lambda: (guard.status(DR)["sync"] or {}).get("acks") == 1, within_s=20, what="the promise")
+        b1.sql("insert into t values (2)")
+        await_rows(b2, 2)
+        assert b1.sql("show synchronous_standby_names") == [('ANY 1 ("b2")',)]

@@ -192,3 +192,36 @@ def test_a_controller_that_is_killed_while_it_promotes_a_site_goes_on_when_it_is
     again = service.command("promote-site", DR, "--yes")
     assert again.returncode == 0, again
     assert followed(servers) == {MAIN: DR, DR: None}
+
+
+def test_what_commands_say_of_a_standby_cluster_and_its_way_is_kept_right(
+    sites: Sites, service: Service
+) -> None:
+    (a1, a2), (b1, b2) = sites.main, sites.dr
+    status = service.command("status", DR)
+    assert "standby cluster of main" in status.stdout
+    assert "* leader" in status.stdout
+    assert "main/a1 takes writes" in status.stdout
+    assert "b1  standby  * leader" in service.command("topology", DR).stdout
+    checked = service.command("check", DR)
+    assert "a standby cluster of main: b1 streams from there" in checked.stdout, checked
+    assert "no node takes writes" not in checked.stdout
+    uri = service.command("uri", DR).stdout
+    assert all(f":{server.port}" in uri for server in (a1, a2, b1, b2))
+    assert service.command("failover", DR, "--yes").returncode == 3
+    assert service.command("promote", DR, "b2", "--yes").returncode == 3
+    assert service.command("demote-site", DR, "--yes").returncode == 3
+    ways = f"port={a1.port},{a2.port}"
+    wait_until(lambda: ways in conninfo(b1), within_s=10, what="b1 to know both nodes")
+    b2.kill_all()
+    b2.start()
+    await_that(service, DR, is_whole, "to be whole")
+    dropped = service.command("node", "drop", "a2", "--cluster", MAIN, "--yes")
+    assert dropped.returncode == 0, dropped
+    wait_until(lambda: f"port={a1.port} " in conninfo(b1), within_s=30, what="b1 to know of a1 alone")
+    a1.sql("insert into t values (1)")
+    await_rows(b2, 1)
+
+
+def conninfo(server: Server) -> str:
+    return str(server.sql("show primary_conninfo")[0][0])

@@ -84,6 +84,8 @@ class Case:
         """The primary of record, while its place is not being changed, unless it is proved not to serve."""
         if self.node["name"] != self.cluster["primary"] or self.cluster["phase"] != Phase.STABLE:
             return False
+        if self.cluster["standby_cluster"]:
+            return False
         return self.node["state"] == State.PRIMARY or self.node["state"] in UNKNOWN
 
     @property
@@ -91,7 +93,12 @@ class Case:
         """A standby that serves reads, or did when this controller lost sight of everybody."""
         if self.node["goal_state"] != "standby" or self.node["maintenance"]:
             return False
-        return self.node["state"] == State.RUNNING or (self._served() and self._blind())
+        return self.node["state"] in (State.RUNNING, State.LEADER) or (self._served() and self._blind())
+
+    @property
+    def leads(self) -> bool:
+        """The leader of a standby cluster, as long as it answers."""
+        return self.cluster["standby_cluster"] and self.node["state"] == State.LEADER
 
     def _served(self) -> bool:
         return self.node["state"] in UNKNOWN and self.node["last_seen_s"] is not None
@@ -145,6 +152,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "leader": lambda case: case.is_primary,
     "read-write": lambda case: case.is_primary,
     "master": lambda case: case.is_primary,
+    "standby-leader": lambda case: case.leads,
     "replica": _reads,
     "standby": _reads,
     "read-only": lambda case: case.is_primary or _reads(case),

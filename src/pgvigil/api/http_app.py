@@ -210,10 +210,11 @@ def _patroni(cluster: Json) -> Json:
     members = []
     for node in cluster["nodes"]:
         is_leader = node["name"] == cluster["primary"] and node["role"] == "primary"
+        leads = cluster["standby_cluster"] and node["name"] == cluster["primary"]
         streaming = bool(node["receiver"]) and node["receiver"]["status"] == "streaming"
         member = {
             "name": node["name"],
-            "role": "leader" if is_leader else "replica",
+            "role": "leader" if is_leader else "standby_leader" if leads else "replica",
             "state": "streaming" if streaming else "running" if node["connection"] != "none" else "stopped",
             "host": node["host"],
             "port": node["port"],

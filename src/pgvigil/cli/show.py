@@ -193,6 +193,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             )
         for backup in node["backups"]:
             yield _note(symbols(console).busy, NOTE, node["name"], _backup(backup))
+    if there := cluster.get("standby_of"):
+        yield _far(console, there)
     for witness in cluster["witnesses"]:
         yield _witness(console, witness)
     if (sync := cluster["sync"]) and (less := _less_than_wanted(sync)):
@@ -205,6 +207,18 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     for warning in cluster["warnings"]:
         yield _note(symbols(console).warn, WARN, "warning", warning)
     yield from _decision(console, cluster)
+
+
+def _far(console: Console, there: Shape) -> RenderableType:
+    """Who takes writes in the cluster that a standby cluster follows."""
+    title = f"cluster {there['name']}" if there["name"] else "the other cluster"
+    if there["primary"]:
+        text = f"{there['primary']} takes writes, at {there['lsn']} on timeline {there['timeline']}"
+        return _note(symbols(console).note, DIM, title, text)
+    text = f"{', '.join(there['answers'])} in recovery" if there["answers"] else "nobody answers"
+    if there["heard_s"] is not None:
+        text += f"; its primary was at {there['lsn']}, {seconds_text(there['heard_s'])} ago"
+    return _note(symbols(console).warn, WARN, title, text)
 
 
 def _backup(backup: Shape) -> str:

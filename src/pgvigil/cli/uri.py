@@ -32,8 +32,13 @@ class Format(StrEnum):
 def connection_string(
     cluster: ClusterSpec, purpose: Purpose, style: Format, *, dbname: str = "", user: str = ""
 ) -> str:
-    """One string with all nodes of the cluster that may serve the purpose; never a password."""
+    """One string with all nodes of the cluster that may serve the purpose; never a password.
+
+    Of a standby cluster writes go to the cluster that it follows, or to it when it was promoted.
+    """
     nodes = [n for n in cluster.nodes if purpose is Purpose.WRITE or Tag.NO_LOAD_BALANCE not in n.tags]
+    if purpose is Purpose.WRITE and cluster.standby_of is not None:
+        nodes = [*cluster.standby_of.nodes, *nodes]
     nodes = nodes or list(cluster.nodes)
     options = _options(purpose)
     match style:

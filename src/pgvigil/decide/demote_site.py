@@ -110,15 +110,25 @@ def _in_good_order(situation: Situation, there: FollowedCluster) -> Act | Refuse
 def _given_up(situation: Situation, primary: NodeName, timeline: int) -> Act | Refused:
     """The other cluster was promoted: what this one wrote since is not in it, and is given up."""
     record = situation.record
-    if timeline <= record.timeline:
+    if timeline <= record.timeline and not _copied(situation):
         detail = f"its timeline {timeline} is not beyond {record.timeline}"
-        hint = "only one of them may go on; which one, a human has to say: stop the other by hand"
+        hint = (
+            "their histories cannot be told apart: stop this one, copy a node of it by hand from there as a "
+            "standby, and give the command again"
+        )
         return Refused(Unsafe(f"{primary} takes writes, and was not promoted after {record.primary}",
                               detail=detail, hint=hint))  # fmt: skip
     evidence: tuple[str, ...] = (f"{primary} takes writes on timeline {timeline}",)
     if situation.primary.primary:
         evidence += (f"what {record.primary} wrote after the other cluster was promoted is given up",)
     return _follows(situation, "demote_site", evidence)
+
+
+def _copied(situation: Situation) -> bool:
+    """Whether every node of ours that answers streams from the other cluster, or from one that does."""
+    roles = [node.standby for node in situation.view.nodes.values() if node.answer]
+    streams = [role is not None and role.receiver is not None for role in roles]
+    return bool(streams) and all(streams)
 
 
 def _follows(situation: Situation, rule: str, evidence: tuple[str, ...]) -> Act:

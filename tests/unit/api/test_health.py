@@ -62,6 +62,13 @@ def test_a_healthy_cluster() -> None:
     assert passing(C, "pg2") == STANDBY
 
 
+def test_a_standby_cluster_has_no_primary_even_when_its_leader_cannot_be_seen() -> None:
+    site = changed_record(said(C, "pg1", role=C.view.node(PG3).standby), standby_cluster=True)
+    assert passing(site, "pg1") == STANDBY | {"standby-leader"}
+    assert passing(site, "pg2") == STANDBY
+    assert not passing(vanished(site, "pg1"), "pg1") & {"primary", "leader", "standby-leader", "read-write"}
+
+
 def test_the_names_are_those_of_patroni() -> None:
     known = "primary leader read-write replica read-only sync synchronous async asynchronous quorum"
     assert {*known.split(), "health", "readiness"} <= set(CHECKS)

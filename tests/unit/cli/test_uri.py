@@ -3,12 +3,21 @@ from typing import Any
 import pytest
 
 from pgvigil.cli.uri import Format, Purpose, connection_string
-from pgvigil.model.spec import Tag
-from tests.builders import a_cluster, changed_node
+from pgvigil.model.spec import FollowedCluster, NodeSpec, Tag
+from pgvigil.model.units import NodeName
+from tests.builders import a_cluster, changed_node, changed_spec
 
 C = a_cluster("pg1* pg2")
 WRITE = "target_session_attrs=read-write&connect_timeout=3"
 READ = "target_session_attrs=prefer-standby&load_balance_hosts=random&connect_timeout=3"
+
+
+def test_of_a_standby_cluster_writes_go_to_whichever_site_takes_them() -> None:
+    there = FollowedCluster("main", (NodeSpec(NodeName("main/a1"), "10.9.0.1", 5433),))
+    site = changed_spec(C, standby_of=there).spec
+    text = connection_string(site, Purpose.WRITE, Format.URI)
+    assert text == f"postgresql://10.9.0.1:5433,10.0.0.11:5432,10.0.0.12:5432/?{WRITE}"
+    assert "10.9.0.1" not in connection_string(site, Purpose.READ, Format.URI)
 
 
 # S4-04

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+from pgvigil.controller.replay import replayed
 from pgvigil.decide.engine import first_record
 from pgvigil.errors import Unsafe
 from pgvigil.judge.engine import diagnose_unknown
 from pgvigil.model.command import DemoteSite, Failover, PromoteSite, Refused, Rejoin, Switchover
 from pgvigil.model.record import ClusterRecord, Phase
+from pgvigil.model.recording import Draft, Tick, packed, unpacked
 from pgvigil.model.sighting import Postmaster, Receiver, Silence
 from pgvigil.model.spec import FollowedCluster, NodeSpec
 from pgvigil.model.step import Act, Hold, Rebuild
@@ -17,6 +19,7 @@ from tests.builders import (
     HERE,
     NOW,
     SYSTEM,
+    WALL,
     Cluster,
     a_cluster,
     a_standby,
@@ -31,7 +34,17 @@ from tests.builders import (
     said,
     silent,
 )
-from tests.unit.decide.situations import acted, answer, kinds, recorded, repairs, rule, words
+from tests.unit.decide.situations import (
+    acted,
+    answer,
+    kinds,
+    planned,
+    recorded,
+    repairs,
+    rule,
+    situation,
+    words,
+)
 from tests.unit.judge.scenes import control
 
 THERE = FollowedCluster(
@@ -291,3 +304,22 @@ def test_as_planned_the_primary_is_stopped_and_follows_only_when_the_other_site_
     complete = seeing(at_rest, far("main/a1", primary="nobody", at=Lsn(HERE + 0x78)))
     record = recorded(complete)
     assert (record.standby_cluster, record.phase, record.primary) == (True, Phase.STABLE, "pg1")
+
+
+def test_a_site_that_was_copied_anew_follows_although_the_timelines_are_the_same() -> None:
+    copied = a_site().view.node(NodeName("pg1")).standby
+    cluster = said(a_primary_site(far("main/a1")), "pg1", role=copied)
+    act = answer(cluster, DemoteSite())
+    assert isinstance(act, Act)
+    assert act.record is not None
+    assert act.record.standby_cluster
+
+
+def test_a_recording_of_a_standby_cluster_decides_the_same_again() -> None:
+    cluster = receiver_lost(crashed(a_site(), "pg1"))
+    known = situation(cluster)
+    tick = Tick(WALL, known.record, known.view, planned(cluster))
+    kept = unpacked(packed(Draft(cluster.spec, (tick,), changed_primary=True)))
+    assert [each.same for each in replayed(kept)] == [True]
+    assert kept.spec.standby_of is not None
+    assert kept.spec.standby_of.upstream == "cluster main"
