@@ -95,7 +95,9 @@ def test_the_rendered_lines_are_enough_for_restart_switchover_failover_and_rejoi
     _, pg2 = pair
     spec = with_units(servers, pair)
     denied = [item for item in check(spec) if "with sudo" in item.what]
-    assert_found(denied, CheckLevel.ERROR, "test/pg1", f"may not stop and start {unit('pg1')} with sudo")
+    assert_found(
+        denied, CheckLevel.ERROR, "test/pg1", f"may not stop, start and restart {unit('pg1')} with sudo"
+    )
     allow(servers, spec)
     assert [item for item in check(spec) if "with sudo" in item.what] == []
     with guarding(spec) as guard:

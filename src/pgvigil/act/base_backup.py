@@ -132,7 +132,7 @@ async def _by_command(site: Site, plan: CopyPlan, begin: str) -> int:
     tidy = f"""N={new}; chmod 700 "$N"
 [ -f "$N/PG_VERSION" ] || {{ echo "no PG_VERSION in $N" >&2; exit 1; }}
 {moved}s=$(grep -E '^[[:space:]]*{_CARRIED}[[:space:]]*=' "$N/postgresql.auto.conf" 2>/dev/null | tail -n 1)
-[ -z "$s" ] || printf '%s\\n' "$s" > "$N/pgvigil.carried"
+[ -z "$s" ] || printf '%s\\n' "$s" | sed {_moved_in(site)} > "$N/pgvigil.carried"
 rm -f "$N/postmaster.pid" "$N/recovery.signal"
 du -sk "$N" | cut -f 1"""
     output = await site.place.run(tidy, within_s=600.0)
@@ -143,6 +143,13 @@ du -sk "$N" | cut -f 1"""
             hint="it has to fill {new_dir}, the data directory itself, not one in it",
         )
     return int(output.text.split()[-1]) * 1024
+
+
+def _moved_in(site: Site) -> str:
+    """For `sed`: what a restore program says of the place where it works holds for the data directory."""
+    there = re.sub(r"([\\/.*^$\[\]])", r"\\\1", new_dir(site))
+    here = re.sub(r"([\\/&])", r"\\\1", site.place.data_dir)
+    return quoted(f"s/{there}/{here}/g")
 
 
 async def prove(site: Site) -> None:

@@ -98,7 +98,7 @@ def _control_script(spec: NodeSpec) -> str:
             lines = [f"systemctl show -p LoadState -p Restart {quoted(unit)} 2>/dev/null"]
             if sudo:
                 allowed = " && ".join(
-                    f"sudo -n -l systemctl {verb} {quoted(unit)}" for verb in ("stop", "start")
+                    f"sudo -n -l systemctl {verb} {quoted(unit)}" for verb in ("stop", "start", "restart")
                 )
                 lines.append(f"if {{ {allowed}; }} >/dev/null 2>&1; then echo may=1; else echo may=0; fi")
             return "\n".join(lines)

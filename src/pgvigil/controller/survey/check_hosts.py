@@ -77,9 +77,10 @@ def _systemd(place: str, control: Systemd, host: HostSeen) -> Iterator[CheckItem
     if control.sudo and host.may_control is False:
         yield error(
             place,
-            f"{host.user} may not stop and start {control.unit} with sudo",
-            f"file /etc/sudoers.d/pgvigil: {host.user} ALL=(root) NOPASSWD: /usr/bin/systemctl start "
-            f"{control.unit}, /usr/bin/systemctl stop {control.unit}",
+            f"{host.user} may not stop, start and restart {control.unit} with sudo",
+            f"file /etc/sudoers.d/pgvigil: {host.user} ALL=(root) NOPASSWD: "
+            + ", ".join(f"/usr/bin/systemctl {verb} {control.unit}" for verb in ("start", "stop", "restart"))
+            + "  (pgvigil render sudoers)",
         )
     elif not control.sudo and not host.is_root:
         yield warning(
