@@ -290,6 +290,8 @@ async def _may_go(desk: Desk, spec: ClusterSpec, name: NodeName) -> None:
     if below := [each["name"] for each in status["nodes"] if each["upstream"] == name]:
         hint = f"point it elsewhere first: pgvigil follow {spec.name} {below[0]} {status['primary']}"
         raise Unsafe(f"{', '.join(below)} streams from {name}", hint=hint)
+    if busy := next((each["progress"] for each in status["nodes"] if each["name"] == name), ""):
+        raise Unsafe(f"{name} is being worked on: {busy}", hint="wait until that is finished: pgvigil status")
     _settled(status)
 
 

@@ -138,6 +138,9 @@ async def _switch(ground: Ground, order: Order, to: NodeName) -> None:
         raise StepFailed(text, detail=detail, hint=said.hint if said and said.hint else "see: pgvigil events")
 
 
+_SEE: Final = "see: pgvigil history"
+
+
 async def _until_healthy(ground: Ground, primary: NodeName, *, within_s: float = SETTLES_WITHIN_S) -> None:
     """Until all nodes are in line with that primary. Raises StepFailed."""
     why_not = ""
@@ -145,6 +148,9 @@ async def _until_healthy(ground: Ground, primary: NodeName, *, within_s: float =
         async with asyncio.timeout(within_s):
             while True:
                 record = ground.loop.record
+                if record is not None and record.phase is Phase.STABLE and record.primary != primary:
+                    text = f"the drill ended early: {record.primary} is the primary now, and not {primary}"
+                    raise StepFailed(text, detail="somebody or something else changed it", hint=_SEE)
                 if record is not None and record.primary == primary:
                     why_not = _obstacle(ground, _situation(ground, record))
                     if not why_not:

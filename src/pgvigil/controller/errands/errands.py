@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from pgvigil.controller import orders
@@ -35,6 +36,15 @@ UNDO_AGAIN_S: Final = 10.0
 LOOKS = (ShowParameters, ShowVersions, ListRecordings, FetchRecording)
 """Errands that change nothing."""
 
+WORDS: Final[Mapping[type[Errand], str]] = {
+    SetParameters: "a change of parameters",
+    RollBackParameters: "a change of parameters",
+    ReloadServers: "a reload of servers",
+    RestartServers: "a restart of servers",
+    Drill: "a drill",
+}
+"""Those that change something, for people."""
+
 
 class Errands:
     """Carries out the commands of `model.command.Errand`.
@@ -52,7 +62,7 @@ class Errands:
     async def run(self) -> None:
         """Own the tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._group = group
+            self._group, self._changing = group, ""
             await self._take_up()
             if self._goes_on:
                 group.create_task(self._tidy())
@@ -134,28 +144,27 @@ class Errands:
             refuse(order, Unsafe(f"{self._changing} is under way", hint=hint))
             return
         if changes:
-            self._changing = type(errand).__name__
+            self._changing = WORDS[type(errand)]
         self._group.create_task(self._carry_out(order, errand, changes=changes))
 
     async def _carry_out(self, order: Order, errand: Errand, *, changes: bool) -> None:
         try:
             await self._go(order, errand)
+            await self._over(changes=changes)
         except PgvigilError as error:
             await self._over(changes=changes)
             refuse(order, error)
         except asyncio.CancelledError:
             order.finish(Result.FAILED, "the controller was stopped meanwhile", hint="see: pgvigil status")
             raise
-        else:
-            await self._over(changes=changes)
         finally:
             order.finish(Result.FAILED, "the controller failed to do this", hint="its log says where")
-            self._changing = "" if changes else self._changing
             self._ground.watch.forget_facts()
             self._ground.watch.news.set()
 
     async def _over(self, *, changes: bool) -> None:
-        """It has ended, however: nothing is left to the next controller."""
+        """It has ended, however: nothing is left to the next controller, and another may begin at once."""
+        self._changing = "" if changes else self._changing
         record = self._ground.loop.record
         if changes and record and record.underway:
             with contextlib.suppress(StoreError):  # then the next one tells of it, which does no harm
