@@ -224,7 +224,10 @@ _TABLE: Final[tuple[tuple["re.Pattern[str]", Callable[[Job, "re.Match[str]", Rep
     (re.compile(r"^D='[^']+'; p=\d+; s=; kill -0 \$p "), lambda _, __, reply: reply(DONE)),
     (re.compile(r"^\{ systemctl stop '[^']+'; \} >/dev/null 2>&1 &$"), _unit_stop),
     (re.compile(r"^systemctl start '[^']+'$"), _unit_start),
-    (re.compile(r"^if \[ -f '[^']+'/postmaster\.opts \]; then .*pg_ctl' restart"), _start),
+    (
+        re.compile(r"^(?:\[ ! -f [^;]+; )?if \[ -f '[^']+'/postmaster\.opts \]; then .*pg_ctl' restart"),
+        _start,
+    ),
     (re.compile(r"^umask 077; f='[^']+/postgresql\.auto\.conf'"), _settings),
     (re.compile(r"^timeout ([\d.]+) '[^']+/pg_isready' -q -t 3 -h '([^']+)' -p (\d+) "), _witness),
     (re.compile(r"^ls '[^']+'/pg_wal$"), _list_wal),
