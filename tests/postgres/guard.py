@@ -129,6 +129,10 @@ class Guard:
         self._specs = specs
         return self._call(self._fleet.guard(specs))
 
+    def loops(self) -> int:
+        """How many loops run, for all clusters together."""
+        return sum(task.get_name().startswith("cluster ") for task in asyncio.all_tasks(self._loop))
+
     def events(self, cluster: str = "") -> list[dict[str, Any]]:
         name = ClusterName(cluster or self._specs[0].name)
         return self._call(self._fleet.events(name, limit=1000))

@@ -13,6 +13,7 @@ import pytest
 from pgvigil.api.socket_client import SocketOperations
 from pgvigil.demo.servers import Server, Servers, config_text, wait_until
 from pgvigil.errors import PgvigilError
+from tests.postgres.service import Service
 from tests.postgres.test_mortal import controller, status
 
 pytestmark = pytest.mark.postgres
@@ -63,6 +64,12 @@ class Scene:
     def await_event(self, kind: str) -> dict[str, Any]:
         wait_until(lambda: kind in self.kinds(), within_s=30, what=f"event {kind}", every_s=0.05)
         return next(event for event in self.events() if event["kind"] == kind)
+
+    def begins(self, *words: str) -> "subprocess.Popen[bytes]":
+        """A command that is left running."""
+        env = {**os.environ, "PGVIGIL_CONFIG": str(self.servers.home / "pgvigil.yaml")}
+        said = subprocess.DEVNULL
+        return subprocess.Popen([sys.executable, "-m", "pgvigil", *words], env=env, stdout=said, stderr=said)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another pgvigil process beside it."""
@@ -153,6 +160,54 @@ def test_a_drill_goes_home(scene: Scene, point: str) -> None:
         scene.await_event("command_interrupted")
         scene.await_that(lambda s: s["health"] == "ok" and s["primary"] == "pg1", "pg1 to be primary again")
         assert "drill" not in scene.kinds()
+
+
+@pytest.fixture
+def pair(servers: Servers) -> tuple[Server, Server]:
+    pg1 = servers.make_primary("pg1")
+    pg2 = servers.add_standby("pg2", pg1)
+    pg2.wait_streaming(pg1)
+    return pg1, pg2
+
+
+def test_a_node_that_was_being_added_is_added_when_given_again(
+    servers: Servers, pair: tuple[Server, Server]
+) -> None:
+    scene = Scene(servers)
+    pg3 = servers._new("pg3")
+    words = ["node", "add", "pg3", "--host", "127.0.0.1", "--port", str(pg3.port), "--clone", "--yes"]
+    words += ["--data-dir", str(pg3.data_dir), "--bin-dir", str(pg3.bin_dir)]
+    with Service(servers) as service:
+        service.await_health()
+        cli = scene.begins(*words)
+        service.await_that(lambda s: any(n["progress"] for n in s["nodes"]), "the copy")
+        cli.kill()
+        cli.wait(10)
+        pg3.wait_streaming(pair[0])
+        service.await_health()
+        told = scene.does(*words)
+        assert "pg3 belongs to demo, and streams" in told
+        service.await_health()
+    assert not list(servers.home.glob("pg3.pgvigil-old-*")), "it was copied twice"
+
+
+def test_a_node_that_was_being_dropped_is_dropped_when_given_again(
+    servers: Servers, trio_of_servers: Trio, scene: Scene
+) -> None:
+    words = ["node", "drop", "pg3", "--destroy", "--yes"]
+    with Service(servers) as service:
+        service.await_health()
+        cli = scene.begins(*words)
+        service.await_that(lambda s: any(n["maintenance"] for n in s["nodes"]), "the maintenance")
+        cli.kill()
+        cli.wait(10)
+        scene.does(*words)
+        assert {n["name"] for n in service.status()["nodes"]} == {"pg1", "pg2"}
+        service.await_health()
+        slots = trio_of_servers[0].sql("select slot_name from pg_replication_slots")
+    assert not trio_of_servers[2].is_running()
+    assert len(list(servers.home.glob("pg3.pgvigil-dropped-*"))) == 1
+    assert ("pg3",) not in slots
 
 
 def test_maintenance_is_on_record_or_is_not(scene: Scene) -> None:

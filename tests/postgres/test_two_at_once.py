@@ -16,7 +16,7 @@ from pgvigil.model.command import (
     Switchover,
 )
 from pgvigil.model.units import NodeName
-from tests.postgres.guard import Guard
+from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 from tests.postgres.service import Service
 
 pytestmark = pytest.mark.postgres
@@ -127,6 +127,22 @@ def test_parameters_set_while_the_primary_is_lost_are_set_or_not_and_can_be_give
     again = guard.order(set_to("7MB"))
     assert again.result is Result.DONE, again
     assert {server.sql("show work_mem")[0][0] for server in trio_of_servers} == {"7MB"}
+
+
+def test_two_reloads_at_once_leave_one_loop_and_its_status_can_always_be_asked(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    spec = cluster_spec(servers, trio_of_servers)
+    specs = [with_timings(spec, unreachable_after=seconds) for seconds in (4.0, 5.0, 6.0)]
+    with guarding(spec) as guard, ThreadPoolExecutor() as pool:
+        guard.await_health()
+        reloads = [pool.submit(guard.reload, each) for each in specs]
+        while not all(each.done() for each in reloads):
+            assert guard.status()["cluster"] == "test"
+        assert [each.result() for each in reloads] == ["changed: test"] * 3
+        outcome = guard.order(set_to("7MB"))
+        assert outcome.result is Result.DONE, outcome
+        assert guard.loops() == 1
 
 
 def test_a_drill_leaves_a_node_under_maintenance_alone(guard: Guard, trio_of_servers: Trio) -> None:

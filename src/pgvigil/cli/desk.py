@@ -110,11 +110,11 @@ class Desk:
 
     def print(self, what: RenderableType) -> None:
         """To standard output, for the person."""
-        self.out.print(what)
+        _put(self.out, what)
 
     def tell(self, what: RenderableType) -> None:
         """To standard error: progress and questions, apart from what is piped on."""
-        self.err.print(what)
+        _put(self.err, what)
 
     def print_json(self, body: object) -> None:
         """To standard output, for the program."""
@@ -136,6 +136,17 @@ class Desk:
         if not typer.confirm(question, err=True):
             self.tell("nothing was changed")
             raise typer.Exit(1)
+
+
+def _put(console: Console, what: RenderableType) -> None:
+    """Print it; in a file or a pipe no line ends with the blanks that fill a table."""
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as printed:
+        console.print(what)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
+    console.file.flush()
 
 
 def begin(ctx: typer.Context, config: Path | None, *, as_json: bool = False) -> Desk:

@@ -110,9 +110,19 @@ def add_node(
     fresh = begin(ctx, config, as_json=as_json)
     fresh.forget_config()
     added = fresh.cluster(spec.name)
+    if not change.diff and run_async(_streams(fresh, added, name)):
+        _tell(fresh, Outcome(Result.DONE, f"{text}, and streams", told, "", tuple(plan), {"diff": []}))
+        return
     command = Rejoin(NodeName(name), RebuildMethod.CLONE, force=True)
     outcome = carry_out(fresh, Order(added, command, CLONE_S, ""), yes=True, dry_run=False)
     raise typer.Exit(EXIT_CODES[outcome.result])
+
+
+async def _streams(desk: Desk, spec: ClusterSpec, name: str) -> bool:
+    """Whether the node is a streaming standby by now: the command was given before, and is done."""
+    async with desk.reach.look(desk.config, [spec.name]) as ops:
+        (status,) = await ops.status(spec.name)
+    return any(n["name"] == name and n["role"] == "standby" and n["upstream"] for n in status["nodes"])
 
 
 def _entry(host: str, places: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

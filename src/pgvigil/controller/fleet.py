@@ -34,6 +34,7 @@ class Fleet:
         self._make, self._store, self._clock, self._log = make, store, clock, log
         self._clusters: dict[ClusterName, _Guarded] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def running(self, specs: Sequence[ClusterSpec]) -> AsyncIterator["Fleet"]:
@@ -50,8 +51,13 @@ class Fleet:
         """Guard just these from now on; a cluster whose settings did not change is not disturbed.
 
         A change of primary that was begun in a cluster that is stopped here is finished when it is guarded
-        again. Returns what changed, as a sentence.
+        again. One call at a time: two loops for one cluster would be one too many. Returns what changed, as a
+        sentence.
         """
+        async with self._one_at_a_time:
+            return await self._guard(specs)
+
+    async def _guard(self, specs: Sequence[ClusterSpec]) -> str:
         wanted = {spec.name: spec for spec in specs}
         known = {name: guarded.controller.spec for name, guarded in self._clusters.items()}
         changed = [name for name, spec in wanted.items() if name in known and known[name] != spec]
@@ -59,6 +65,8 @@ class Fleet:
         added = [name for name in wanted if name not in known]
         for name in (*removed, *changed):
             await self._stop(name)
+        for name in removed:
+            del self._clusters[name]
         for name in (*added, *changed):
             self._start(wanted[name])
         changes = {"added": added, "removed": removed, "changed": changed}
@@ -72,7 +80,8 @@ class Fleet:
         self._clusters[spec.name] = _Guarded(controller, task)
 
     async def _stop(self, name: ClusterName) -> None:
-        guarded = self._clusters.pop(name)
+        """It stays known until another takes its place, so that its status can be asked all the time."""
+        guarded = self._clusters[name]
         guarded.task.cancel()
         await asyncio.wait({guarded.task})
         await guarded.controller.journal.flush()
@@ -101,7 +110,7 @@ class Fleet:
         progress: Callable[[str], None],
     ) -> Outcome:
         """See `Operations`. After `within_s` the command goes on; only the waiting ends."""
-        controller = self._cluster(cluster)
+        controller = await self._guarded(cluster)
         order = Order(command, dry_run, progress, asyncio.get_running_loop().create_future())
         controller.ask(order)
         try:
@@ -123,6 +132,12 @@ class Fleet:
         for guarded in self._clusters.values():
             await guarded.controller.journal.flush()
         return [event_json(event) for event in await self._store.events(cluster, limit=limit, after=after)]
+
+    async def _guarded(self, name: ClusterName) -> ClusterController:
+        """The controller that takes commands; not one that another is just taking the place of."""
+        while (guarded := self._clusters.get(name)) and guarded.task.cancelling():  # noqa: ASYNC110  # short
+            await asyncio.sleep(0.01)
+        return self._cluster(name)
 
     def _cluster(self, name: ClusterName) -> ClusterController:
         if name not in self._clusters:
