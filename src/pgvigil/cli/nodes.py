@@ -107,15 +107,20 @@ def add_node(
         _tell(desk, Outcome(Result.DONE, text, told, hint, tuple(plan), {"diff": change.diff}))
         return
     desk.tell(Text(f"{text}; {told}"))
-    fresh = begin(ctx, config, as_json=as_json)
-    fresh.forget_config()
-    added = fresh.cluster(spec.name)
-    if not change.diff and run_async(_streams(fresh, added, name)):
-        _tell(fresh, Outcome(Result.DONE, f"{text}, and streams", told, "", tuple(plan), {"diff": []}))
-        return
-    command = Rejoin(NodeName(name), RebuildMethod.CLONE, force=True)
-    outcome = carry_out(fresh, Order(added, command, CLONE_S, ""), yes=True, dry_run=False)
+    outcome = _cloned(begin(ctx, config, as_json=as_json), spec.name, name, change, plan)
     raise typer.Exit(EXIT_CODES[outcome.result])
+
+
+def _cloned(desk: Desk, cluster: str, name: str, change: changing.Change, plan: list[str]) -> Outcome:
+    """Copy the node that the file has by now; one that the file had before may be there already."""
+    desk.forget_config()
+    added = desk.cluster(cluster)
+    if not change.diff and run_async(_streams(desk, added, name)):
+        there = Outcome(Result.DONE, f"{name} belongs to {cluster}, and streams", plan=tuple(plan))
+        _tell(desk, there)
+        return there
+    command = Rejoin(NodeName(name), RebuildMethod.CLONE, force=True)
+    return carry_out(desk, Order(added, command, CLONE_S, ""), yes=True, dry_run=False)
 
 
 async def _streams(desk: Desk, spec: ClusterSpec, name: str) -> bool:
