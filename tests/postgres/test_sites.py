@@ -1,16 +1,18 @@
 """Standby clusters on real servers: they follow, lose their leader, are promoted, and change places."""
 
+import contextlib
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from pgvigil.controller.operations import Result
 from pgvigil.demo.servers import Server, Servers, wait_until
-from pgvigil.model.command import Drill, Failover, PromoteSite, RestartServers, Switchover
+from pgvigil.model.command import DemoteSite, Drill, Failover, PromoteSite, RestartServers, Switchover
 from pgvigil.model.spec import Protection
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, guarding
-from tests.postgres.sites import DR, MAIN, Sites, make_sites
+from tests.postgres.sites import DR, MAIN, Sites, follower, make_sites
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
 
@@ -21,13 +23,14 @@ def sites(servers: Servers) -> Sites:
 
 
 def await_rows(server: Server, count: int) -> None:
-    """Until that standby shows so many rows of `t`."""
-    wait_until(
-        lambda: server.sql("select count(*) from t") == [(count,)],
-        within_s=30,
-        what=f"{server.name} to have {count} rows",
-        every_s=0.05,
-    )
+    """Until that standby, which may be starting, shows so many rows of `t`."""
+
+    def there() -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            return bool(server.sql("select count(*) from t") == [(count,)])
+        return False
+
+    wait_until(there, within_s=60, what=f"{server.name} to have {count} rows", every_s=0.05)
 
 
 def await_leader(guard: Guard, name: str) -> None:
@@ -156,3 +159,42 @@ def test_a_site_in_quorum_mode_waits_for_its_own_standby_once_it_is_promoted(sit
         b1.sql("insert into t values (2)")
         await_rows(b2, 2)
         assert b1.sql("show synchronous_standby_names") == [('ANY 1 ("b2")',)]
+
+
+def test_a_primary_whose_last_wal_the_other_site_does_not_get_serves_again(sites: Sites) -> None:
+    (a1, a2), (b1, b2) = sites.main, sites.dr
+    main, dr = sites.specs()
+    with guarding(main, dr) as guard:
+        await_leader(guard, "b1")
+        guard.await_health(cluster=MAIN)
+        alone = replace(dr, standby_of=None)
+        guard.reload(follower(main, alone), alone)  # as the file is while they change places
+        wait_until(lambda: answering(guard, MAIN) == ["dr/b1", "dr/b2"], within_s=10, what="dr to be seen")
+        a1.sql("create table t as select 1 as a")
+        for server in sites.dr:
+            server.freeze()
+        failed = guard.order(DemoteSite(), cluster=MAIN, within_s=90)
+        assert failed.result is Result.FAILED, failed
+        for server in sites.dr:
+            server.thaw()
+        assert not a1.sql("select pg_is_in_recovery()")[0][0]
+        a1.sql("insert into t values (2)")
+        await_rows(b2, 2)
+        wait_until(lambda: answering(guard, MAIN) == ["dr/b1", "dr/b2"], within_s=10, what="dr to be seen")
+        wait_until(lambda: sends_to(a1, "dr/b1"), within_s=30, what="b1 to stream from a1")
+        assert guard.order(DemoteSite(), cluster=MAIN).result is Result.DONE
+        assert guard.order(PromoteSite(handed_over=True), cluster=DR).result is Result.DONE
+        b1.sql("insert into t values (3)")
+        for server in (a1, a2):
+            await_rows(server, 3)
+        assert in_recovery(sites.main)
+
+
+def answering(guard: Guard, cluster: str) -> list[str]:
+    """Who of the other cluster answers, as this one sees it."""
+    return sorted(map(str, guard.status(cluster)["standby_of"]["answers"]))
+
+
+def sends_to(server: Server, name: str) -> bool:
+    text = "select true from pg_stat_replication where application_name = %s and state = 'streaming'"
+    return bool(server.sql(text, name))

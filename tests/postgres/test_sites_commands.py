@@ -1,5 +1,6 @@
 """`promote-site` and `demote-site` as people give them: with a running controller and its file."""
 
+import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -105,8 +106,12 @@ def test_after_a_disaster_one_site_is_promoted_and_the_other_one_follows_when_it
     for server in sites.dr:
         server.thaw()
     await_that(service, DR, lambda status: not status["standby_of"]["answers"], "to see nobody there")
-    done = service.command("promote-site", DR, "--yes")
+    rehearsed = service.command("promote-site", DR, "--dry-run")
+    assert rehearsed.returncode == 0, rehearsed
+    assert "when it was last heard" in " ".join(rehearsed.stdout.split())
+    done = service.command("promote-site", DR, "--yes", "--json")
     assert done.returncode == 0, done
+    assert "b1 has everything up to" in json.loads(done.stdout)["detail"]
     assert followed(servers) == {MAIN: DR, DR: None}
     b1.sql("insert into t values (100)")
     wait_until(lambda: rows(b2) == rows(b1), within_s=20, what="b2 to follow")

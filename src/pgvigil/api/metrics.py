@@ -133,6 +133,10 @@ def _slots(cluster: Json) -> Iterable[Sample]:
                 yield [cluster["cluster"], node["name"], slot["name"]], float(slot["held_bytes"])
 
 
+def _is_primary(cluster: Json, node: Json) -> float:
+    return float(node["name"] == cluster["primary"] and not cluster["standby_cluster"])
+
+
 def _receives(_: Json, node: Json) -> float:
     return float(bool(node["receiver"]) and node["receiver"]["status"] == "streaming")
 
@@ -145,6 +149,9 @@ FAMILIES: Final = (
     _whole(
         "held", "1 while pgvigil deliberately does nothing.", lambda c: float(c["decision"]["kind"] == "hold")
     ),
+    _whole(
+        "standby", "1 for a standby cluster, which has no primary.", lambda c: float(c["standby_cluster"])
+    ),
     _whole("changing", "1 during a change of primary.", lambda c: float(c["phase"] != "stable")),
     _whole(
         "sync_acks",
@@ -153,7 +160,7 @@ FAMILIES: Final = (
     ),
     Family("pgvigil_finding", "1 for each finding there is.", ["cluster", "problem", "node"], _findings),
     _each("up", "1 if it answered the last look.", lambda _, n: float(n["connection"] != "none")),
-    _each("is_primary", "1 for the primary of record.", lambda c, n: float(n["name"] == c["primary"])),
+    _each("is_primary", "1 for the primary of record.", _is_primary),
     _each(
         "writable", "1 if it answers out of recovery.", lambda _, n: float(n["connection"] == "read-write")
     ),

@@ -159,16 +159,18 @@ def _promote(call: _Call, *, force: bool, yes: bool, dry_run: bool) -> Outcome:
     if not status["standby_cluster"] and status["generation"] and call.spec.standby_of and not dry_run:
         done = Outcome(Result.DONE, f"{name} takes writes of its own already: {status['primary']}")
         return _file_corrected(call, done)
-    if dry_run or not yes:
-        plan = call.order(call.spec, command, dry_run=True)
-        if dry_run or plan.result is not Result.PLANNED:
-            return plan
+    plan = call.order(call.spec, command, dry_run=True)
+    if dry_run or plan.result is not Result.PLANNED:
+        return plan
+    if not yes:
         call.desk.require_person()
         call.desk.tell(plan_view(plan.plan))
+        call.desk.tell(plan.detail)
     there = call.spec.standby_of.name if call.spec.standby_of else "the other cluster"
     call.desk.confirm(f"Promote {name}? Make sure that {there} is off for good.", yes=yes)
     call.desk.interrupted = f"what was begun goes on; see: pgvigil status {name}"
     outcome = call.order(call.spec, command)
+    outcome = replace(outcome, detail="; ".join(filter(None, [plan.detail, outcome.detail])))
     return _file_corrected(call, outcome) if outcome.result is Result.DONE else outcome
 
 
@@ -229,7 +231,7 @@ def _undone(call: _Call, other: ClusterSpec, change: changing.Change, failed: Ou
         return replace(failed, hint=f"the promotion goes on; see: pgvigil status {call.spec.name}")
     back = call.order(other, PromoteSite(handed_over=True))
     if back.result is not Result.DONE:
-        hint = f"nobody takes writes: pgvigil promote-site {other.name}, or {call.spec.name}"
+        hint = f"nobody takes writes: pgvigil promote-site {call.spec.name}, or {other.name} with --force"
         return replace(failed, result=Result.FAILED, detail=f"{failed.detail}; {back.text}", hint=hint)
     call.put_back(change)
     detail = f"{failed.detail}; undone: {back.text}; nothing was lost".lstrip("; ")

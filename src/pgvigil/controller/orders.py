@@ -77,7 +77,8 @@ def planned(order: Order, what: Act | Step) -> None:
         steps = tuple(sentence(step) for stage in what.stages for step in stage.steps)
         steps = tuple(dict.fromkeys(steps))
         plan = (*steps, *_afterwards(order.command)) or (what.reason,)
-        order.finish(Result.PLANNED, what.reason, plan=plan)
+        told = "; ".join(what.evidence) if isinstance(order.command, PromoteSite | DemoteSite) else ""
+        order.finish(Result.PLANNED, what.reason, detail=told, plan=plan)
     else:
         order.finish(Result.PLANNED, sentence(what), plan=(sentence(what),))
 

@@ -62,6 +62,14 @@ def samples(*pages: FakeOperations) -> dict[str, float]:
     return found
 
 
+def test_the_leader_of_a_standby_cluster_is_no_primary() -> None:
+    site = status(C)
+    site["standby_cluster"] = True
+    found = samples(FakeOperations([site]))
+    assert found["pgvigil_cluster_standby{cluster=orders}"] == 1
+    assert found["pgvigil_node_is_primary{cluster=orders,node=pg1}"] == 0
+
+
 def test_a_healthy_cluster() -> None:
     found = samples(FakeOperations([status(C)]))
     assert found["pgvigil_cluster_health{cluster=orders,health=ok}"] == 1
