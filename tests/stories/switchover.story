@@ -39,5 +39,5 @@ pg2: takes writes on timeline 2
 >>     record: generation 2, stable, primary pg2
 carry out
 pg1, pg3: streams from pg2
->> act rejoined: pg1 is a streaming standby again
+>> act rejoined: pg1, pg3 is a streaming standby again
 >>     record: generation 2, stable, primary pg2

@@ -148,13 +148,18 @@ def fencing(situation: Situation) -> Decision:
 
 
 def promoting(situation: Situation) -> Decision:
-    """Phase PROMOTING: the record names the new primary; go on until it is verified (SAFETY §4.6–8)."""
+    """Phase PROMOTING: the record names the new primary; go on until it is verified (SAFETY §4.6–8).
+
+    Who still points at an old primary then was not reached before, by a controller that may have died, and
+    would follow it for good when it is back as a standby (seed 2000884).
+    """
     record, chosen = situation.record, situation.primary
     if chosen.primary:
         if chosen.primary.timeline <= record.timeline:
             reason = f"{chosen.name} is out of recovery but still on timeline {chosen.primary.timeline}"
             return Hold("timeline_unchanged", reason, "look at its log; do not restart anything")
-        stable = settled(situation, timeline=chosen.primary.timeline)
+        left = record.left.union(*(_pointed_at(situation, old) for old in record.deposed - {chosen.name}))
+        stable = settled(situation, timeline=chosen.primary.timeline, left=left)
         reason = f"{chosen.name} takes writes on timeline {chosen.primary.timeline}"
         return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
     if chosen.standby:
@@ -231,6 +236,8 @@ def adopt(situation: Situation, node: NodeView, evidence: tuple[str, ...]) -> Ac
 
 def _pointed_at(situation: Situation, name: NodeName) -> frozenset[NodeName]:
     """The standbys that would follow that node as soon as it is back, as a standby."""
+    if name not in situation.view.nodes:
+        return frozenset()
     there = situation.spec.node(name)
     return frozenset(
         node.name for node in situation.standbys() if node.standby and points_at(node.standby.conninfo, there)

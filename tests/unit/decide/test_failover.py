@@ -447,6 +447,13 @@ def test_a_promotion_is_verified_by_its_new_timeline() -> None:
     assert rule(claims_primary(cluster, "pg2", timeline=1)) == "timeline_unchanged"
 
 
+def test_who_still_points_at_the_old_primary_is_fetched_afterwards() -> None:
+    """Back as a standby, the old one would feed it for good: seed 2000884 of the simulation."""
+    reached = changed_record(in_role(promoting(CRASHED), "pg3", conninfo="host=10.0.0.12"), left=frozenset())
+    for cluster, left in ((promoting(CRASHED), {PG3}), (reached, set())):
+        assert recorded(claims_primary(cluster, "pg2", timeline=2)).left == left
+
+
 def test_an_old_primary_that_comes_back_during_the_promotion_is_stopped_first() -> None:
     act = acted(promoting(C))
     assert kinds(act) == [["Fence pg1"], ["Follow pg3"], ["Promote pg2"]]
