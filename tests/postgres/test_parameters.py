@@ -22,7 +22,8 @@ from pgvigil.model.command import (
 )
 from pgvigil.model.parameter import ParameterVersion
 from pgvigil.model.spec import Protection
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import NodeName, SystemId
+from pgvigil.store.memory import MemoryStore
 from pgvigil.store.sqlite import SqliteStore
 from tests.postgres.guard import Guard, cluster_spec, guarding
 from tests.postgres.test_check import check
@@ -261,3 +262,18 @@ def test_the_next_change_undoes_it_too_when_no_controller_runs(
         assert set_(guard, jit="off").result == "done"
         assert lines_of(pg2, "work_mem") == []
         assert shows(trio_of_servers, "jit") == ["off"] * 3
+
+
+def test_nothing_is_done_to_servers_of_another_cluster(servers: Servers, trio_of_servers: Trio) -> None:
+    spec, store = cluster_spec(servers, trio_of_servers), MemoryStore()
+    with guarding(spec, store=store) as guard:
+        guard.await_health()
+    record = asyncio.run(store.load(spec.name))
+    assert record is not None
+    asyncio.run(store.save(replace(record, system_id=SystemId("4711"))))
+    with guarding(spec, store=store) as guard:
+        guard.await_health("held")
+        for errand in (SetParameters({"work_mem": "7MB"}, "alice@host"), RestartServers()):
+            outcome = guard.order(errand)
+            assert (outcome.result, outcome.text) == ("refused", "pg1 belongs to another cluster")
+    assert "7MB" not in shows(trio_of_servers, "work_mem")

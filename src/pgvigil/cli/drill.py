@@ -76,9 +76,9 @@ def drill_view(console: Console, report: Shape) -> RenderableType:
     parts: list[RenderableType] = []
     for leg in report["legs"]:
         gap = leg["longest_gap_s"]
-        told = "" if gap is None else f"  writes stood still for {seconds_text(gap)} at most,"
+        told = "" if gap is None else f"  writes stood still for {seconds_text(gap)} at most;"
         head = Text.assemble((f"to {leg['to']}", STRONG), told)
-        head.append(f"  healthy again after {seconds_text(leg['healthy_after_s'])}")
+        head.append(f" healthy again after {seconds_text(leg['healthy_after_s'])}")
         parts += [head, fitting_table(console, STEPS, leg["steps"])]
     lag = ", ".join(f"{name} {bytes_text(size)}" for name, size in report["lag_bytes"].items())
     parts.append(Text(f"behind at the beginning: {lag}", style=DIM))

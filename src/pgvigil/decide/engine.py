@@ -65,7 +65,11 @@ def _adopt(situation: Situation, finding: Finding) -> Decision:
     return failover.adopt(situation, situation.view.node(finding.node), finding.evidence)
 
 
-_foreign = _hold("this node belongs to another cluster: correct the configuration")
+FOREIGN: Final = (
+    "if the configuration names the wrong server, correct it; if this is a new cluster under an old name, "
+    "give it another name, or forget the record: docs/operate/store.md"
+)
+_foreign = _hold(FOREIGN)
 
 
 REACTIONS: Final[Mapping[Problem, Reaction]] = {
@@ -230,8 +234,7 @@ def order(situation: Situation, command: Directive) -> Act | Step | Refused:
         case _ if record.primary not in situation.view.nodes:
             return Refused(Unsafe(f"{record.primary} is not in the configuration", hint="add it again"))
         case _ if situation.diagnosis.find(Problem.SYSTEM_FOREIGN, record.primary):
-            hint = "correct the configuration"
-            return Refused(Unsafe(f"{record.primary} belongs to another cluster", hint=hint))
+            return Refused(Unsafe(f"{record.primary} belongs to another cluster", hint=FOREIGN))
         case Failover(force=True) if record.phase in FORCEABLE:
             return _force_on(situation, command)
         case _ if record.phase is not Phase.STABLE:

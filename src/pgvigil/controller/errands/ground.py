@@ -11,7 +11,7 @@ from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
 from pgvigil.controller.underway import Notes
 from pgvigil.errors import Unsafe
-from pgvigil.model.diagnosis import Diagnosis
+from pgvigil.model.diagnosis import Diagnosis, Problem
 from pgvigil.model.parameter import NodeParameters
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView
@@ -55,6 +55,9 @@ class Ground:
         record = self.loop.record
         if record is None:
             raise Unsafe(f"{self.bench.spec.name} has not been taken over yet", hint="see: pgvigil status")
+        if self.loop.diagnosis.find(Problem.SYSTEM_FOREIGN, record.primary):
+            hint = "nothing was changed; see: pgvigil status"
+            raise Unsafe(f"{record.primary} belongs to another cluster", hint=hint)
         if record.phase is not Phase.STABLE:
             hint = "wait until it is finished: pgvigil status --watch"
             raise Unsafe(f"a change is under way ({record.phase})", hint=hint)
