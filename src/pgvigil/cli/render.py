@@ -27,6 +27,7 @@ class Rendering(StrEnum):
     SYSTEMD = auto()
     CERTIFICATES = auto()
     COMPLETION = auto()
+    HAPROXY = auto()
 
 
 class ShellName(StrEnum):
@@ -50,6 +51,8 @@ class _Wish:
     controllers: list[str]
     user: str
     shell: ShellName | None
+    port: int
+    read_port: int
 
     @property
     def spec(self) -> ClusterSpec:
@@ -64,7 +67,8 @@ def render(
         typer.Argument(
             help="grants: SQL for pgvigil's logins. pg_hba: lines that let them in. sudoers: lines for "
             "`control: {systemd: …, sudo: true}`. systemd: the controller's unit. certificates: a script "
-            "that makes an authority of your own and certificates for TLS. completion: for the shell."
+            "that makes an authority of your own and certificates for TLS. completion: for the shell. "
+            "haproxy: a whole haproxy.cfg, with a port for writes and one for reads."
         ),
     ],
     cluster: ClusterArgument = None,
@@ -75,7 +79,7 @@ def render(
         typer.Option(
             metavar="ADDRESS",
             help="pg_hba: from where pgvigil logs in; may be given again. Without it: this host's own "
-            "address towards the nodes.",
+            "address towards the nodes. haproxy: where HAProxy finds the controller.",
             show_default=False,
         ),
     ] = None,
@@ -83,6 +87,8 @@ def render(
     shell: Annotated[
         ShellName | None, typer.Option(help="completion: for which; else $SHELL.", show_default=False)
     ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="haproxy: port for writes.")] = 5000,
+    read_port: Annotated[int, typer.Option(min=1, max=65535, help="haproxy: port for reads.")] = 5001,
     config: ConfigOption = None,
 ) -> None:
     """Write what other programs need, from the configuration.
@@ -91,7 +97,7 @@ def render(
 
     Example: `pgvigil render grants | psql -X -v ON_ERROR_STOP=1`
     """
-    wish = _Wish(begin(ctx, config), cluster, major, controller or [], user, shell)
+    wish = _Wish(begin(ctx, config), cluster, major, controller or [], user, shell, port, read_port)
     typer.echo(_WRITERS[what](wish), nl=False)
 
 
@@ -181,6 +187,27 @@ def _completion(wish: _Wish) -> str:
     return script.rstrip() + "\n"
 
 
+def _haproxy(wish: _Wish) -> str:
+    from pgvigil.config.haproxy import haproxy
+
+    http = wish.desk.config.http
+    if http is None or not http.agent_host:
+        raise UsageError(
+            "nobody would answer HAProxy's agent checks",
+            detail="http.agent_check",
+            hint="write into the configuration: http: {agent_check: 127.0.0.1:8010}; then: pgvigil reload",
+        )
+    if len(wish.controllers) > 1:
+        raise UsageError("one controller answers HAProxy", detail=" ".join(wish.controllers))
+    address = wish.controllers[0] if wish.controllers else _reachable(http.agent_host)
+    return haproxy(wish.spec, (address, http.agent_port), write=wish.port, read=wish.read_port)
+
+
+def _reachable(host: str) -> str:
+    """Where HAProxy finds the controller; one that listens everywhere is taken to be on HAProxy's host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+
+
 _WRITERS: Final[Mapping[Rendering, Callable[[_Wish], str]]] = {
     Rendering.GRANTS: _grants,
     Rendering.PG_HBA: _pg_hba,
@@ -188,6 +215,7 @@ _WRITERS: Final[Mapping[Rendering, Callable[[_Wish], str]]] = {
     Rendering.SYSTEMD: _systemd,
     Rendering.CERTIFICATES: _certificates,
     Rendering.COMPLETION: _completion,
+    Rendering.HAPROXY: _haproxy,
 }
 
 

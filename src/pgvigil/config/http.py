@@ -16,11 +16,13 @@ _LISTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5}
 
 def _listen(value: Any) -> str:  # what YAML had there
     """`host:port`; YAML reads a bare `off` as false."""
-    if value is False or value == OFF:
-        return OFF
+    return OFF if value is False or value == OFF else _address(value)
+
+
+def _address(value: Any) -> str:  # what YAML had there
     found = _LISTEN.fullmatch(value) if isinstance(value, str) else None
     if not found or not 0 < int(found[3]) < 65536:
-        raise ValueError("is no address with a port, such as 127.0.0.1:8009 or [::1]:8009, nor off")
+        raise ValueError("is no address with a port, such as 127.0.0.1:8009 or [::1]:8009")
     return str(value)
 
 
@@ -30,6 +32,7 @@ Listen = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"const": False}]}),
     Kind("`host:port` or off"),
 ]
+Address = Annotated[str, BeforeValidator(_address), Kind("`host:port`")]
 
 
 class HttpSection(Section):
@@ -39,6 +42,11 @@ class HttpSection(Section):
         default="127.0.0.1:8009",
         description="Address and port. `off`: nothing is served. Without the key: 127.0.0.1:8009, unless "
         "that is taken.",
+    )
+    agent_check: Address | None = Field(
+        default=None,
+        description="Address and port on which HAProxy's agent checks are answered; see "
+        "`pgvigil render haproxy`.",
     )
     tokens: PathText | None = Field(
         default=None,
@@ -71,14 +79,17 @@ class HttpSection(Section):
         """The same, as the API knows it; None: off. Relative paths begin at `folder`."""
         if self.listen == OFF:
             return None
-        host, _, port = self.listen.rpartition(":")
+        host, port = _split(self.listen)
+        agent_host, agent_port = _split(self.agent_check) if self.agent_check else ("", 0)
 
         def path(text: str | None) -> str:
             return local_path(text, folder) if text else ""
 
         return HttpSpec(
-            host=host.strip("[]"),
-            port=int(port),
+            host=host,
+            port=port,
+            agent_host=agent_host,
+            agent_port=agent_port,
             asked_for="listen" in self.model_fields_set,
             tokens=path(self.tokens),
             reads_need_token=self.reads_need_token,
@@ -87,3 +98,8 @@ class HttpSection(Section):
             client_ca=path(self.client_ca),
             clients=self.clients,
         )
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
