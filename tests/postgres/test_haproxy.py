@@ -67,10 +67,10 @@ class Front:
 def test_writes_and_reads_find_their_nodes_and_go_on_without_a_controller(
     servers: Servers, trio_of_servers: Trio
 ) -> None:
-    agent, write, read = free_port(), free_port(), free_port()
+    checks, write, read = free_port(), free_port(), free_port()
     file = servers.home / "pgvigil.yaml"
     written = yaml.safe_load(config_text(servers, "orders"))
-    written["http"] = {"listen": f"127.0.0.1:{free_port()}", "agent_check": f"127.0.0.1:{agent}"}
+    written["http"] = {"listen": f"127.0.0.1:{free_port()}", "haproxy": f"127.0.0.1:{checks}"}
     file.write_text(yaml.safe_dump(written))
     words = ["render", "haproxy", "--port", str(write), "--read-port", str(read), "--config", str(file)]
     text = subprocess.check_output([sys.executable, "-m", "pgvigil", *words], text=True)

@@ -6,7 +6,7 @@ from typing import Self
 
 import structlog
 
-from pgvigil.api.agent_check import answering
+from pgvigil.api.haproxy import answering
 from pgvigil.controller.operations import Operations
 from pgvigil.model.face import HttpSpec
 from pgvigil.model.units import ClusterName
@@ -49,9 +49,9 @@ class HttpFace:
             return
         from pgvigil.api.http_server import serving  # half a second of imports that only the service needs
 
-        if spec.agent_host:
-            await self._served.enter_async_context(answering(self._ops, spec.agent_host, spec.agent_port))
-            log.info("agent_check", listen=f"{spec.agent_host}:{spec.agent_port}")
+        if spec.haproxy_host:
+            await self._served.enter_async_context(answering(self._ops, spec.haproxy_host, spec.haproxy_port))
+            log.info("haproxy", listen=f"{spec.haproxy_host}:{spec.haproxy_port}")
         port = await self._served.enter_async_context(serving(self._ops, spec, self._audit))
         if port is not None:
             log.info("http", listen=f"{spec.host}:{port}", tls=bool(spec.cert))

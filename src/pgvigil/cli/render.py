@@ -191,16 +191,16 @@ def _haproxy(wish: _Wish) -> str:
     from pgvigil.config.haproxy import haproxy
 
     http = wish.desk.config.http
-    if http is None or not http.agent_host:
+    if http is None or not http.haproxy_host:
         raise UsageError(
             "nobody would answer HAProxy's agent checks",
-            detail="http.agent_check",
-            hint="write into the configuration: http: {agent_check: 127.0.0.1:8010}; then: pgvigil reload",
+            detail="http.haproxy",
+            hint="write into the configuration: http: {haproxy: 127.0.0.1:8010}; then: pgvigil reload",
         )
     if len(wish.controllers) > 1:
         raise UsageError("one controller answers HAProxy", detail=" ".join(wish.controllers))
-    address = wish.controllers[0] if wish.controllers else _reachable(http.agent_host)
-    return haproxy(wish.spec, (address, http.agent_port), write=wish.port, read=wish.read_port)
+    address = wish.controllers[0] if wish.controllers else _reachable(http.haproxy_host)
+    return haproxy(wish.spec, (address, http.haproxy_port), write=wish.port, read=wish.read_port)
 
 
 def _reachable(host: str) -> str:

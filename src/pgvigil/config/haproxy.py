@@ -28,14 +28,14 @@ defaults
     option clitcpka
     option srvtcpka
 """
-AGENT: Final = "agent-check agent-addr {host} agent-port {port} agent-inter 200ms"
+CHECKED: Final = "agent-check agent-addr {host} agent-port {port} agent-inter 200ms"
 
 
 def haproxy(
-    spec: ClusterSpec, agent: tuple[str, int], *, write: int = 5000, read: int = 5001, lag: str = "16MB"
+    spec: ClusterSpec, asked: tuple[str, int], *, write: int = 5000, read: int = 5001, lag: str = "16MB"
 ) -> str:
-    """A whole haproxy.cfg. `agent`: where the controller answers agent checks, as HAProxy's host sees it."""
-    options = AGENT.format(host=agent[0], port=agent[1])
+    """A whole haproxy.cfg. `asked`: where the controller answers agent checks, as HAProxy's host sees it."""
+    options = CHECKED.format(host=asked[0], port=asked[1])
     primaries = [node for node in spec.nodes if node.may_be_primary()]
     readers = [node for node in spec.nodes if Tag.NO_LOAD_BALANCE not in node.tags]
     checked = "    default-server check inter 1s fall 2 rise 1 on-marked-down shutdown-sessions"
@@ -56,6 +56,6 @@ def haproxy(
     return "\n".join([*lines, ""])
 
 
-def _server(spec: ClusterSpec, node: NodeSpec, agent: str, name: str, check: str) -> str:
+def _server(spec: ClusterSpec, node: NodeSpec, options: str, name: str, check: str) -> str:
     host = f"[{node.host}]" if ":" in node.host else node.host
-    return f'    server {name} {host}:{node.port} {agent} agent-send "{spec.name} {node.name} {check}\\n"'
+    return f'    server {name} {host}:{node.port} {options} agent-send "{spec.name} {node.name} {check}\\n"'

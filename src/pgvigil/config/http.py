@@ -43,7 +43,7 @@ class HttpSection(Section):
         description="Address and port. `off`: nothing is served. Without the key: 127.0.0.1:8009, unless "
         "that is taken.",
     )
-    agent_check: Address | None = Field(
+    haproxy: Address | None = Field(
         default=None,
         description="Address and port on which HAProxy's agent checks are answered; see "
         "`pgvigil render haproxy`.",
@@ -80,7 +80,7 @@ class HttpSection(Section):
         if self.listen == OFF:
             return None
         host, port = _split(self.listen)
-        agent_host, agent_port = _split(self.agent_check) if self.agent_check else ("", 0)
+        haproxy_host, haproxy_port = _split(self.haproxy) if self.haproxy else ("", 0)
 
         def path(text: str | None) -> str:
             return local_path(text, folder) if text else ""
@@ -88,8 +88,8 @@ class HttpSection(Section):
         return HttpSpec(
             host=host,
             port=port,
-            agent_host=agent_host,
-            agent_port=agent_port,
+            haproxy_host=haproxy_host,
+            haproxy_port=haproxy_port,
             asked_for="listen" in self.model_fields_set,
             tokens=path(self.tokens),
             reads_need_token=self.reads_need_token,

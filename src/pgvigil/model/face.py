@@ -22,9 +22,9 @@ class HttpSpec:
     port: int = 8009
     asked_for: bool = False
     """The user named the address: if it is taken, that is an error and not only a warning."""
-    agent_host: str = ""
+    haproxy_host: str = ""
     """Where HAProxy's agent checks are answered; empty: nowhere."""
-    agent_port: int = 0
+    haproxy_port: int = 0
     tokens: str = ""
     """File of tokens; empty: there are none."""
     reads_need_token: bool = False

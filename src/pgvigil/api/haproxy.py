@@ -35,7 +35,7 @@ async def answer(ops: Operations, line: str) -> str:
         case [cluster, node, check, *more] if check in CHECKS:
             return await _answer(ops, ClusterName(cluster), node, check, more)
         case _:
-            log.warning("agent_check_not_understood", line=line[:80])
+            log.warning("haproxy_not_understood", line=line[:80])
             return ""
 
 
@@ -45,7 +45,7 @@ async def _answer(ops: Operations, cluster: ClusterName, node: str, check: str, 
         (status,) = await ops.status(cluster)
         (found,) = (each for each in status["nodes"] if each["name"] == node)
     except (UsageError, ValueError) as wrong:
-        log.warning("agent_check_not_understood", cluster=cluster, node=node, why=str(wrong))
+        log.warning("haproxy_not_understood", cluster=cluster, node=node, why=str(wrong))
         return ""
     if found["state"] == State.UNSEEN:
         return ""  # the controller has just started
@@ -94,7 +94,7 @@ async def answering(ops: Operations, host: str, port: int) -> AsyncIterator[None
         raise ConfigError(
             f"cannot listen on {host}:{port} for HAProxy's agent checks",
             detail=str(wrong),
-            hint="http: {agent_check: …} names another address",
+            hint="http: {haproxy: …} names another address",
         ) from wrong
     try:
         yield

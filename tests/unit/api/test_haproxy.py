@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgvigil.api.agent_check import LINE_MAX, answer, answering
+from pgvigil.api.haproxy import LINE_MAX, answer, answering
 from pgvigil.config.haproxy import haproxy
 from pgvigil.controller.operations import Json
 from pgvigil.controller.status import status_json
