@@ -292,7 +292,7 @@ def test_systemd_clock_and_sudo_are_asked_through_the_shell(trio: Servers, tmp_p
         return with_node(spec_of(trio), PG2, shell=CommandShell(command), control=control)
 
     items = check(spec(control=Systemd("postgresql@15-main", sudo=True)))
-    assert_found(items, ERROR, "orders/pg2", "may not stop and start postgresql@15-main", "NOPASSWD")
+    assert_found(items, ERROR, "orders/pg2", "may not stop, start and restart postgresql@15-main", "NOPASSWD")
     assert_found(items, ADVICE, "orders/pg2", "Restart=always")
     assert_found(items, WARNING, "orders/pg2", "behind the controller's", "NTP")
     unknown = check(spec("LOADED=not-found", control=Systemd("nothing")))

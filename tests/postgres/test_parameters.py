@@ -13,6 +13,7 @@ from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import (
+    Rejoin,
     ReloadServers,
     RestartServers,
     RollBackParameters,
@@ -277,3 +278,37 @@ def test_nothing_is_done_to_servers_of_another_cluster(servers: Servers, trio_of
             outcome = guard.order(errand)
             assert (outcome.result, outcome.text) == ("refused", "pg1 belongs to another cluster")
     assert "7MB" not in shows(trio_of_servers, "work_mem")
+
+
+def test_a_value_with_which_no_standby_starts_is_taken_back(guard: Guard, trio_of_servers: Trio) -> None:
+    outcome = set_(guard, restart=True, shared_preload_libraries="not_there")
+    assert (outcome.result, "config rollback test" in outcome.hint) == ("failed", True), outcome
+    (down,) = (server for server in trio_of_servers if not server.is_running())
+    assert down.name in ("pg2", "pg3")
+    (told,) = (event for event in guard.events() if event["kind"] == "command_failed")
+    assert "a change of parameters" in told["text"]
+
+    rehearsed = guard.order(RollBackParameters("alice@host"), dry_run=True)
+    assert any(f"on {down.name} through its host" in line for line in rehearsed.plan), rehearsed
+    back = guard.order(RollBackParameters("alice@host"), within_s=60)
+    assert (back.result, f"pgvigil rejoin test {down.name}" in back.detail) == ("done", True), back
+    assert guard.order(Rejoin(NodeName(down.name)), within_s=60).result == "done"
+    guard.await_health()
+    assert shows(trio_of_servers, "shared_preload_libraries") == ["", "", ""]
+
+
+def test_what_must_fit_the_primary_is_not_rolled_back_behind_a_server_that_does_not_run(
+    guard: Guard, trio_of_servers: Trio
+) -> None:
+    assert set_(guard, restart=True, max_connections="120").result == "done"
+    trio_of_servers[2].stop()
+
+    def known() -> bool:
+        return any(
+            node["name"] == "pg3" and node["postmaster"] == "stopped" for node in guard.status()["nodes"]
+        )
+
+    wait_until(known, within_s=20, what="pg3 to be found stopped")
+    outcome = guard.order(RollBackParameters("alice@host"))
+    assert (outcome.result, outcome.text) == ("refused", "pg3 does not run"), outcome
+    assert shows(trio_of_servers[:2], "max_connections") == ["120", "120"]  # type: ignore[arg-type]  # two

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pgvigil.act.bench import DENIED
-from pgvigil.act.settings import alter_system
+from pgvigil.act.settings import alter_system, write
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.errands.reload import reload_server
-from pgvigil.controller.errands.restart import in_turn, planned
+from pgvigil.controller.errands.restart import Settle, in_turn, planned
 from pgvigil.controller.errands.show import known_or_error
 from pgvigil.controller.errands.trial import take_back, undo_leftover
 from pgvigil.controller.errands.writing import write_due
@@ -21,7 +21,7 @@ from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
 from pgvigil.decide.parameter_change import before, due, refusal, rolled_back, unread, waits, written
 from pgvigil.decide.parameters import Wanted, restarts
-from pgvigil.errors import PgvigilError, StepFailed, UsageError
+from pgvigil.errors import PgvigilError, StepFailed, Unsafe, UsageError
 from pgvigil.model.command import RollBackParameters, SetParameters
 from pgvigil.model.parameter import (
     LIMITED,
@@ -89,7 +89,7 @@ async def _unfinished(ground: Ground, versions: tuple[ParameterVersion, ...]) ->
     said = re.fullmatch(rf"{_BACK}(\d+)", newest.comment)
     if said is None:
         return None
-    nodes = await ground.all_parameters()
+    nodes = await ground.all_parameters(but=ground.stopped())
     over = all(written(node, change.name, change.after) for node in nodes.values() for change in at_once)
     return None if over else int(said[1])
 
@@ -98,19 +98,22 @@ async def _change(ground: Ground, order: Order, intent: Intent) -> None:
     record = ground.settled()
     if not order.dry_run:
         await undo_leftover(ground)
-    nodes = await ground.all_parameters()
+    stopped = ground.stopped() if intent.back_to is not None else frozenset()
+    nodes = await ground.all_parameters(but=stopped)
     wanted = _checked(ground, intent.changes, nodes)
+    _rollable(wanted, stopped)
     changed = {
         name: value
         for name, value in wanted.items()
         if not all(written(node, name, value) for node in nodes.values())
     }
     unheard = unread(nodes, wanted)
-    if not changed and not unheard and not (intent.restart and waits(nodes, wanted)):
+    if not changed and not unheard and not stopped and not (intent.restart and waits(nodes, wanted)):
         order.finish(Result.DONE, "nothing to do: every node has it already")
         return
     await _tried_on_hosts(ground, changed, nodes)
     plan = [*_difference(changed, nodes), *(f"have {n} read its configuration files" for n in unheard)]
+    plan += [f"write it on {n} through its host, for its server does not run" for n in sorted(stopped)]
     targets = waits(nodes, wanted) | _need_restart(changed, nodes)
     if intent.restart and targets:
         plan += planned(restarts(targets, nodes, record.primary, wanted=wanted, in_place=intent.in_place))
@@ -128,14 +131,43 @@ async def _change(ground: Ground, order: Order, intent: Intent) -> None:
     async def settle(now: Mapping[NodeName, NodeParameters]) -> None:
         await write_due(ground, order, now, wanted)
 
+    for name in stopped:
+        await write(ground.bench.place(name), wanted)
+        order.progress(f"{name}: {', '.join(wanted)} written through its host")
     await settle(nodes)
     for name in unheard:
         await reload_server(ground, name, {})
         order.progress(f"{name}: configuration files read again")
     if intent.restart and targets:
+        await _restarted(ground, order, intent, targets, wanted, settle)
+        await settle(await ground.all_parameters(but=stopped))
+    await _told(ground, order, version, wanted, tuple(plan), stopped)
+
+
+async def _restarted(
+    ground: Ground,
+    order: Order,
+    intent: Intent,
+    targets: frozenset[NodeName],
+    wanted: Wanted,
+    settle: Settle,
+) -> None:
+    try:
         await in_turn(ground, order, targets, wanted=wanted, in_place=intent.in_place, settle=settle)
-        await settle(await ground.all_parameters())
-    await _told(ground, order, version, wanted, tuple(plan))
+    except StepFailed as failed:
+        if intent.back_to is None:
+            failed.hint = f"to take it back: pgvigil config rollback {ground.bench.spec.name}; {failed.hint}"
+        raise
+
+
+def _rollable(wanted: Wanted, stopped: frozenset[NodeName]) -> None:
+    """A server that does not run takes what is in its file, except what must fit its primary's first."""
+    limited = sorted(wanted.keys() & LIMITED)
+    if stopped and limited:
+        name, detail = min(stopped), f"{limited[0]} is written there only in step with the others"
+        raise Unsafe(
+            f"{name} does not run", detail=detail, hint=f"bring it back first: pgvigil rejoin {name}"
+        )
 
 
 def _checked(
@@ -283,7 +315,12 @@ async def _kept(
 
 
 async def _told(
-    ground: Ground, order: Order, version: ParameterVersion, wanted: Wanted, plan: tuple[str, ...]
+    ground: Ground,
+    order: Order,
+    version: ParameterVersion,
+    wanted: Wanted,
+    plan: tuple[str, ...],
+    stopped: frozenset[NodeName],
 ) -> None:
     nodes, _ = await ground.parameters()
     later = {
@@ -303,5 +340,6 @@ async def _told(
     parts = [f"written on {n} only when it is safe there: {', '.join(names)}" for n, names in later.items()]
     if waiting:
         parts.append(f"a restart is pending on {', '.join(waiting)}")
+    parts += [f"{n} does not run: pgvigil rejoin {ground.bench.spec.name} {n}" for n in sorted(stopped)]
     hint = f"pgvigil restart {ground.bench.spec.name} --pending" if waiting or later else ""
     order.finish(Result.DONE, text, detail="; ".join(parts), hint=hint, plan=plan)

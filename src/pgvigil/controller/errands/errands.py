@@ -154,13 +154,25 @@ class Errands:
         except PgvigilError as error:
             await self._over(changes=changes)
             refuse(order, error)
+            self._tell_failure(order, errand, changes=changes)
         except asyncio.CancelledError:
             order.finish(Result.FAILED, "the controller was stopped meanwhile", hint="see: pgvigil status")
             raise
+        else:
+            self._tell_failure(order, errand, changes=changes)
         finally:
             order.finish(Result.FAILED, "the controller failed to do this", hint="its log says where")
             self._ground.watch.forget_facts()
             self._ground.watch.news.set()
+
+    def _tell_failure(self, order: Order, errand: Errand, *, changes: bool) -> None:
+        """Whoever gave the command may have gone away meanwhile."""
+        record = self._ground.loop.record
+        outcome = order.outcome.result() if order.outcome.done() and not order.outcome.cancelled() else None
+        if not changes or record is None or outcome is None or outcome.result is not Result.FAILED:
+            return
+        text = f"{WORDS[type(errand)]}: {outcome.text}{f': {outcome.detail}' if outcome.detail else ''}"
+        self._ground.journal.tell("command_failed", text, Level.WARNING, record.generation, hint=outcome.hint)
 
     async def _over(self, *, changes: bool) -> None:
         """It has ended, however: nothing is left to the next controller, and another may begin at once."""

@@ -10,6 +10,7 @@ from pgvigil.controller.orders import Order
 from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
 from pgvigil.controller.underway import Notes
+from pgvigil.decide.situation import is_down
 from pgvigil.errors import Unsafe
 from pgvigil.model.diagnosis import Diagnosis, Problem
 from pgvigil.model.parameter import NodeParameters
@@ -67,11 +68,19 @@ class Ground:
         """Every node's parameters as they are now, and why the other nodes gave none."""
         return await read_all(self.bench.nodes)
 
-    async def all_parameters(self) -> dict[NodeName, NodeParameters]:
-        """The parameters of all nodes. Raises Unsafe if one gave none."""
+    async def all_parameters(
+        self, *, but: frozenset[NodeName] = frozenset()
+    ) -> dict[NodeName, NodeParameters]:
+        """The parameters of all nodes. Raises Unsafe if one that is not among `but` gave none."""
         nodes, silent = await self.parameters()
-        if silent:
-            name, why = next(iter(silent.items()))
+        if left := {name: why for name, why in silent.items() if name not in but}:
+            name, why = next(iter(left.items()))
             hint = "bring it back first, or take it out of the configuration"
             raise Unsafe(f"{name} does not tell its parameters", detail=why, hint=hint)
         return nodes
+
+    def stopped(self) -> frozenset[NodeName]:
+        """The standbys whose hosts prove that their servers do not run."""
+        primary = self.loop.record.primary if self.loop.record else None
+        nodes = self.loop.view.nodes.items()
+        return frozenset(name for name, node in nodes if name != primary and is_down(node))
