@@ -24,9 +24,10 @@ demo: setup  ## Show a failover on this machine, with real servers and a writer.
 test: majors  ## Run all tests that need no root.
 	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal --durations 10 $(ARGS)
 
-test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18.
+test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18 (the longest on 15 alone).
 	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 2 --dist worksteal tests/postgres/test_failover.py \
-	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py $(ARGS)
+	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py \
+	  -k "not (twenty_rounds or dies_anywhere)" $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
 	$(BIN)/pytest -m faults -n 2 --dist worksteal --durations 10 $(ARGS)
