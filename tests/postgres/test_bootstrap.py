@@ -93,12 +93,19 @@ def test_a_cluster_is_made_on_empty_hosts(ground: Ground) -> None:
     assert "is not empty" in again.output
 
 
+def as_in_a_terminal() -> None:
+    """Ctrl-C counts: what a shell starts behind itself ignores it, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_it_goes_on_after_an_interruption(ground: Ground) -> None:
     """The first node is made, and Ctrl-C comes before the others are."""
     pg1, pg2, pg3 = ground.nodes
     words = [*WORDS, "--set", ground.sockets, "--yes"]
     program = [sys.executable, "-m", "pgvigil", "--config", str(ground.file), "bootstrap", "orders", *words]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=as_in_a_terminal
+    )
     try:
         wait_until(pg1.is_running, within_s=60, what="the first node")
         process.send_signal(signal.SIGINT)
