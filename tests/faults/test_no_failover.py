@@ -52,11 +52,13 @@ def test_a_primary_that_only_the_controller_cannot_reach(trio: Cluster) -> None:
 
 
 @contextmanager
-def all_cut_off(run: Trial) -> Iterator[None]:
-    """The controller reaches no node, while all nodes reach each other."""
+def all_cut_off(run: Trial, *, primary_first_s: float = 0.0) -> Iterator[None]:
+    """The controller reaches no node, while all nodes reach each other; the primary comes back first."""
     for node in run.cluster.nodes:
         faults.isolate(node, [run.controller])
     yield
+    faults.heal(run.first)
+    time.sleep(primary_first_s)
     for node in run.cluster.nodes:
         faults.heal(node)
 
@@ -83,13 +85,22 @@ def test_a_controller_that_is_cut_off_from_all_holds_and_goes_on_afterwards(
         run.ends(run.await_failover(), generation=2)
 
 
-def test_a_crash_while_the_controller_is_cut_off_is_seen_to_afterwards(trio: Cluster) -> None:
+@pytest.mark.parametrize("primary_first_s", [0.0, 4.0])
+def test_a_crash_while_the_controller_is_cut_off_is_seen_to_afterwards(
+    trio: Cluster, primary_first_s: float
+) -> None:
+    """By a failover; or by a start where it is, if no standby is back in sight when its host is."""
     with trial(trio, QUICK) as run:
-        with all_cut_off(run):
+        with all_cut_off(run, primary_first_s=primary_first_s):
             run.product.await_finding("controller_isolated")
             faults.kill_postgres(run.first)
             run.stays(for_s=2)
-        run.ends(run.await_failover(), generation=2)
+        run.await_writes()
+        run.product.await_healthy()
+        status = run.product.status()
+        run.ends(run.cluster.node(status["primary"]), generation=status["generation"])
+        done = {"promote", "startprimary"} & set(run.product.kinds())
+        assert done == {"startprimary"} if primary_first_s else done
 
 
 def freeze_sshd(host: LabHost) -> None:
