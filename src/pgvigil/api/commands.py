@@ -5,7 +5,7 @@ With `Accept: text/event-stream` progress comes while it runs, then the outcome.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -63,10 +63,12 @@ def read_order(cluster: str, name: str, body: bytes) -> wire.Order:
     return request
 
 
-async def carry_out(ops: Operations, order: wire.Order) -> Outcome:
+async def carry_out(
+    ops: Operations, order: wire.Order, progress: Callable[[str], None] = lambda _: None
+) -> Outcome:
     """Give the order, and wait for its outcome."""
     return await ops.order(
-        order.cluster, order.command, dry_run=order.dry_run, within_s=order.within_s, progress=lambda _: None
+        order.cluster, order.command, dry_run=order.dry_run, within_s=order.within_s, progress=progress
     )
 
 
@@ -76,10 +78,7 @@ async def carry_out_aloud(ops: Operations, order: wire.Order) -> AsyncIterator[b
 
     async def run() -> Outcome:
         try:
-            return await ops.order(
-                order.cluster, order.command, dry_run=order.dry_run, within_s=order.within_s,
-                progress=lines.put_nowait,
-            )  # fmt: skip
+            return await carry_out(ops, order, lines.put_nowait)
         finally:
             lines.put_nowait(None)
 

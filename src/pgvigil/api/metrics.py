@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from pgvigil import __version__
 from pgvigil.controller.operations import Json, Operations
-from pgvigil.controller.status_shape import Health
+from pgvigil.controller.status_shape import Health, is_change_of_primary
 from pgvigil.model.units import Lsn
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,7 +75,7 @@ class Metrics:
     def _count(self, event: Json) -> None:
         cluster, data = event["cluster"], event["data"]
         self._events.labels(cluster, event["kind"], event["level"]).inc()
-        if "origin" not in data or "timeline" not in data:
+        if not is_change_of_primary(event):
             return
         if data.get("outage_s") is not None:
             self._changes.labels(cluster, data["origin"]).observe(float(data["outage_s"]))

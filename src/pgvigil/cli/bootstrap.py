@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, node_of, run_async
-from pgvigil.cli.orders import DryRunOption, YesOption, progress_lines
-from pgvigil.cli.report import EXIT_CODES, outcome_view, plan_view
+from pgvigil.cli.orders import DryRunOption, YesOption, agree, progress_lines
+from pgvigil.cli.report import EXIT_CODES, outcome_view
 from pgvigil.controller.operations import Json, Operations, Outcome, Result
 from pgvigil.errors import TimedOut, Unsafe, UsageError
 from pgvigil.model.command import Rejoin
@@ -85,10 +85,7 @@ def bootstrap(
     if dry_run:
         _tell(desk, Outcome(Result.PLANNED, f"{spec.name} would be made", plan=tuple(steps)))
         return
-    if not yes:
-        desk.require_person()
-        desk.tell(plan_view(steps))
-        desk.confirm(f"Make the cluster {spec.name}?", yes=False)
+    agree(desk, steps, f"Make the cluster {spec.name}?", yes=yes)
     with _alone(desk, spec):
         outcome = run_async(_make(desk, spec, wishes))
     _tell(desk, outcome)

@@ -8,13 +8,14 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, JsonOption, begin, run_async
-from pgvigil.cli.report import error_view, event_view, history_view, is_change_of_primary
+from pgvigil.cli.report import error_view, event_view, history_view
 from pgvigil.cli.show import clusters_view, replication_view
 from pgvigil.cli.tables import Shape
 from pgvigil.cli.theme import DIM, make_console
 from pgvigil.cli.topology import topology_view
 from pgvigil.cli.uri import Format, Purpose, connection_string
 from pgvigil.controller.operations import Json
+from pgvigil.controller.status_shape import is_change_of_primary
 from pgvigil.errors import Unreachable
 from pgvigil.model.units import ClusterName
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NoReturn
 
@@ -44,6 +44,20 @@ class Order:
     question: str
 
 
+def agree(desk: Desk, steps: Sequence[str], question: str, *more: str, yes: bool) -> None:
+    """Show what is going to be done, and ask, unless `yes`.
+
+    Raises UsageError when there is nobody to ask, typer.Exit when the person does not agree.
+    """
+    if yes:
+        return
+    desk.require_person()
+    desk.tell(plan_view(steps))
+    for text in more:
+        desk.tell(text)
+    desk.confirm(question, yes=False)
+
+
 def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
     """Show the plan and ask unless `yes`; give the order; print what came of it.
 
@@ -56,8 +70,7 @@ def carry_out(desk: Desk, order: Order, *, yes: bool, dry_run: bool) -> Outcome:
         planned = run_async(give(desk, order, dry_run=True))
         if planned.result is not Result.PLANNED:
             return told(desk, planned)
-        desk.tell(plan_view(planned.plan))
-        desk.confirm(order.question, yes=False)
+        agree(desk, planned.plan, order.question, yes=False)
     return told(desk, run_async(give(desk, order, dry_run=False)))
 
 

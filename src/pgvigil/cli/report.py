@@ -24,6 +24,7 @@ from pgvigil.cli.theme import (
     symbols,
 )
 from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.status_shape import is_change_of_primary
 from pgvigil.errors import PgvigilError, Unsafe
 from pgvigil.model.check import CheckItem, CheckLevel
 
@@ -154,11 +155,6 @@ def event_view(console: Console, event: Shape) -> RenderableType:
     more = [Text(f"{note} {sentence}", style=DIM) for sentence in event["evidence"]]
     hint = [Text.assemble(("HINT:  ", NOTE), event["hint"])] if event["hint"] else []
     return hanging(mark, Group(line, *more, *hint))
-
-
-def is_change_of_primary(event: Shape) -> bool:
-    """Whether an event belongs to `history`: it tells the origin and timeline of a primary."""
-    return "origin" in event["data"] and "timeline" in event["data"]
 
 
 def _lost(event: Shape) -> Text:

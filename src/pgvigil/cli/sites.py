@@ -16,8 +16,8 @@ from pgvigil.cli.desk import (
     run_async,
     seconds_option,
 )
-from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, give, told
-from pgvigil.cli.report import EXIT_CODES, plan_view
+from pgvigil.cli.orders import DryRunOption, Order, TimeoutOption, ToOption, YesOption, agree, give, told
+from pgvigil.cli.report import EXIT_CODES
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import ConfigError, Unsafe, UsageError
 from pgvigil.model.command import DemoteSite, PromoteSite
@@ -162,12 +162,9 @@ def _promote(call: _Call, *, force: bool, yes: bool, dry_run: bool) -> Outcome:
     plan = call.order(call.spec, command, dry_run=True)
     if dry_run or plan.result is not Result.PLANNED:
         return plan
-    if not yes:
-        call.desk.require_person()
-        call.desk.tell(plan_view(plan.plan))
-        call.desk.tell(plan.detail)
     there = call.spec.standby_of.name if call.spec.standby_of else "the other cluster"
-    call.desk.confirm(f"Promote {name}? Make sure that {there} is off for good.", yes=yes)
+    question = f"Promote {name}? Make sure that {there} is off for good."
+    agree(call.desk, plan.plan, question, plan.detail, yes=yes)
     call.desk.interrupted = f"what was begun goes on; see: pgvigil status {name}"
     outcome = call.order(call.spec, command)
     outcome = replace(outcome, detail="; ".join(filter(None, [plan.detail, outcome.detail])))
@@ -208,10 +205,7 @@ def _change_places(call: _Call, *, yes: bool, dry_run: bool) -> Outcome:
     )
     if dry_run:
         return Outcome(Result.PLANNED, f"{name} and {other.name} change places", plan=plan)
-    if not yes:
-        call.desk.require_person()
-        call.desk.tell(plan_view(plan))
-    call.desk.confirm(f"Have {name} take the writes of {other.name}?", yes=yes)
+    agree(call.desk, plan, f"Have {name} take the writes of {other.name}?", yes=yes)
     call.desk.interrupted = f"see: pgvigil status; to go on: pgvigil promote-site {name}"
     call.apply(change)
     stopped = call.order(other, DemoteSite())
@@ -275,10 +269,8 @@ def _demote(call: _Call, other: str | None, *, yes: bool, dry_run: bool) -> Outc
     )
     if dry_run:
         return Outcome(Result.PLANNED, f"make {name} a standby cluster of {whom}", plan=plan)
-    if not yes:
-        call.desk.require_person()
-        call.desk.tell(plan_view(plan))
-    call.desk.confirm(f"Have {name} follow {whom}, and give up what only {name} has?", yes=yes)
+    question = f"Have {name} follow {whom}, and give up what only {name} has?"
+    agree(call.desk, plan, question, yes=yes)
     if written:
         call.apply(change)
     outcome = call.order(call.spec, DemoteSite())

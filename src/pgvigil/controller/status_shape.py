@@ -7,8 +7,9 @@ State words follow a custom that operators know: `*` is as it ought to be primar
 `-` is proved not to run, `?` cannot be told from here.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Health(StrEnum):
@@ -317,3 +318,8 @@ class EventStatus(TypedDict):
     evidence: list[str]
     hint: str
     data: dict[str, str | int | float | None]
+
+
+def is_change_of_primary(event: Mapping[str, Any]) -> bool:
+    """Whether an event belongs to `history`: it tells the origin and timeline of a primary."""
+    return "origin" in event["data"] and "timeline" in event["data"]
