@@ -95,6 +95,7 @@ def test_a_crash_while_the_controller_is_cut_off_is_seen_to_afterwards(
             run.product.await_finding("controller_isolated")
             faults.kill_postgres(run.first)
             run.stays(for_s=2)
+            run.await_given_up(run.first)
         run.await_writes()
         run.product.await_healthy()
         status = run.product.status()

@@ -21,12 +21,13 @@ from pgvigil.demo.ports import HOST
 from pgvigil.demo.servers import LOGIN, REPLICATION_LOGIN, Server, Servers, Setting, wait_until
 from pgvigil.errors import PgvigilError, StepFailed, Unreachable, WorldChanged
 from pgvigil.model.record import Paths
+from pgvigil.model.sighting import HostAnswer, Postmaster
 from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec, Replication
 from pgvigil.model.step import Rebuild, RebuildMethod
-from pgvigil.model.units import Generation, NodeName
+from pgvigil.model.units import Generation, Instant, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import NodePorts
-from pgvigil.ports.host import MARKER
+from pgvigil.ports.host import MARKER, look_script, read_look
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from tests.builders import a_cluster
@@ -124,6 +125,20 @@ class Yard:
         except TimeoutError:
             return True
         return False
+
+    def look(self, node: Server) -> HostAnswer:
+        """What the product's own look at the host says."""
+
+        async def asked() -> HostAnswer:
+            user = self.servers.account.name if self.servers.account.switch else ""
+            shell = make_shell(LocalShell(user), host=HOST)
+            try:
+                script = look_script(str(node.data_dir), str(node.bin_dir), slow=False)
+                return read_look((await shell.ask(script, within_s=5)).text, Instant(0.0))
+            finally:
+                shell.close()
+
+        return asyncio.run(asked())
 
     def leftovers(self) -> list[str]:
         """What lies beside the data directories and does not belong there."""
@@ -574,6 +589,27 @@ def test_a_controller_that_dies_anywhere_is_repeated(
         yard.rebuild(node, upstream)
         assert_back(yard, node, upstream)
         assert 666 not in rows(node)
+
+
+@pytest.mark.timeout(300)
+def test_a_standby_that_a_dead_controller_stopped_says_so(yard: Yard, pair: tuple[Server, Server]) -> None:
+    """Whoever looks finds it running, or our note: nobody wanted it to be down (seed 3001035)."""
+    node, upstream = pair
+    seen = set[str]()
+    for after_s in fractions(1.2, 6):
+        node.wait_streaming(upstream) if seen else upstream.wait_streaming(node)
+        if seen:
+            node, upstream = upstream, node
+        diverge(node, upstream)
+        yard.servers.account.write(node.data_dir / "standby.signal", "")
+        node.start()
+        done = not yard.cut_short(node, upstream, REWIND, after_s)
+        found = yard.look(node)
+        seen.add(found.marker)
+        assert done or found.postmaster is Postmaster.RUNNING or found.marker, (after_s, found)
+        yard.rebuild(node, upstream)
+        assert_back(yard, node, upstream)
+    assert seen & {"start", "rewind"}, seen
 
 
 @pytest.mark.timeout(600)

@@ -201,8 +201,8 @@ def test_a_damaged_file_is_told_and_the_clusters_are_learnt_anew(
             if (file := service.state / name).exists():
                 file.rename(service.state / f"{name}.damaged")
         service.start()
-        found = service.await_health()
-        assert (found["generation"], found["primary"]) == (1, "pg1")
+        service.await_that(lambda s: (s["generation"], s["primary"]) == (1, "pg1"), "the cluster learnt anew")
+        service.await_health()
         trio_of_servers[0].kill_all()
         service.await_that(lambda status: status["generation"] == 2, "a failover")
 

@@ -22,6 +22,7 @@ from pgvigil.act.site import (
     open_site,
     own_slot,
     read_source,
+    unmark,
     upstream_serves,
 )
 from pgvigil.errors import StepFailed, Unreachable, WorldChanged
@@ -84,8 +85,11 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> Facts:
     """
     step = confirmed.step
     begun = bench.clock.now()
-    ran = (await bench.place(step.node).look()).postmaster is Postmaster.RUNNING
-    source = await read_source(bench, step)
+    place = bench.place(step.node)
+    host, source = await place.look(), await read_source(bench, step)
+    ran = host.postmaster is Postmaster.RUNNING
+    if ran and not host.marker:
+        await mark(place, "start")  # should we die, whoever comes next knows that it was us who stopped it
     await _stop(bench, step.node)
     site = await open_site(step, bench, source)
     try:
@@ -293,6 +297,8 @@ async def _run_again(site: Site, ran: bool) -> None:
         return
     try:
         await service.start(site.bench, site.step.node)
+        if not site.replaced:
+            await unmark(site.place)
     except (StepFailed, Unreachable) as failed:
         site.report(f"it could not be started again: {failed}")
 

@@ -141,6 +141,7 @@ async def _run(site: Site) -> Progress:
     data, own = quoted(place.data_dir), await _own_restore_command(site)
     aside = quoted(f"{place.data_dir}.pgvigil-rewind/wal").replace("%", "%%")
     restore = f'cp {aside}/%f "%p" 2>/dev/null' + (f" || ({own})" if own else "")
+    word = (await place.look()).marker
     await mark(place, "rewind")
     begin = (
         f": > {data}.pgvigil-rewind/begun && {{ sync -f {data} 2>/dev/null || sync; }} && chmod o+x {data}"
@@ -169,7 +170,7 @@ async def _run(site: Site) -> Progress:
         )
     undo = f"chmod o-x {data}; cd {data}.pgvigil-rewind && rm -rf conf saved begun"
     await place.must(undo, "taking back the rewind", within_s=30.0)
-    await unmark(place)
+    await (mark(place, word) if word else unmark(place))
     raise RewindFailed(
         f"{site.node} cannot be rewound; it is as it was", detail=output.complaint, hint=site.clone_hint
     )
@@ -212,7 +213,8 @@ async def _finish(site: Site, progress: Progress) -> None:
         lines += [f'[ -e "$W/{n}" ] || cp -l {n} "$W/" || cp -a {n} "$W/"' for n in names]
     lines.append('cd "$D"; [ -f standby.signal ] || : > standby.signal')
     lines.append(
-        f'rm -f {MARKER}; sync -f "$D" 2>/dev/null || sync; chmod o-x "$D"; rm -f "$K/begun"; rm -rf "$K"'
+        f'(umask 077; echo start > {MARKER}); sync -f "$D" 2>/dev/null || sync; chmod o-x "$D"; '
+        'rm -f "$K/begun"; rm -rf "$K"'
     )
     output = await site.place.run("\n".join(lines), within_s=FILES_S)
     if output.status:

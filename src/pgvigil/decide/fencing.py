@@ -65,7 +65,7 @@ def fence_steps(situation: Situation) -> tuple[Step, ...]:
     return (Fence(record.primary, record.generation, mode),)
 
 
-def stray_fences(situation: Situation) -> tuple[Step, ...]:
+def stray_fences(situation: Situation) -> tuple[Fence, ...]:
     """Primaries of the past that take writes while another is being made: stop them too."""
     record = situation.record
     return tuple(

@@ -27,7 +27,7 @@ def promotion_stages(
     record, timeline = situation.record, _ending(situation, chosen)
     rescues: list[Step] = [
         Rescue(name, chosen, timeline, record.generation)
-        for name in sorted(record.deposed - {chosen})
+        for name in sorted((record.deposed | _stopped_first(situation)) - {chosen})
         if not complete and name in situation.view.nodes and _may_have_more(situation, name, timeline)
     ]
     follows = tuple(Follow(name, chosen, record.generation) for name in sorted(followers(situation, chosen)))
@@ -141,7 +141,15 @@ def _ending(situation: Situation, chosen: NodeName) -> Timeline:
     return max(role.timeline, situation.record.timeline) if role else situation.record.timeline
 
 
+def _stopped_first(situation: Situation) -> frozenset[NodeName]:
+    """The old primaries that `strays_first` stops: what they took since somebody started them is not lost."""
+    return frozenset(step.node for step in stray_fences(situation))
+
+
 def _may_have_more(situation: Situation, name: NodeName, timeline: Timeline) -> bool:
-    """Whether a dead node may hold WAL that was never sent: it is of the timeline that ends now."""
-    host = is_down(situation.view.node(name))
+    """Whether a node that is dead, or will be, may hold WAL that was never sent: of the ending timeline."""
+    node = situation.view.node(name)
+    if node.primary:
+        return node.primary.timeline == timeline and name in _stopped_first(situation)
+    host = is_down(node)
     return host is not None and (host.control is None or host.control.timeline == timeline)

@@ -12,12 +12,15 @@ from pgvigil.model.units import Instant, Lsn, SystemId, Timeline
 
 MARKER: Final = "pgvigil.rebuild"
 """File in a data directory that says which rebuild was begun there and not finished."""
+BEGUN: Final = ".pgvigil-rewind/begun"
+"""Behind the directory's real name: it says so too while pg_rewind is at work, which removes that file."""
 
 _STATE = """
 D={data}; B={bin}; p=; s=; c=
 if [ -f "$D/PG_VERSION" ]; then echo ok=1; fi
 if [ -f "$D/standby.signal" ]; then echo signal=1; fi
-if [ -f "$D/{marker}" ]; then {{ read -r m < "$D/{marker}"; echo "marker=$m"; }} 2>/dev/null; fi
+if [ -f "$D/{marker}" ]; then {{ read -r m < "$D/{marker}"; echo "marker=$m"; }} 2>/dev/null
+elif cd -P "$D" 2>/dev/null; then if [ -f "$PWD{begun}" ]; then echo marker=rewind; fi; cd /; fi
 if [ -f "$D/postmaster.pid" ]; then {{ read -r p < "$D/postmaster.pid"; echo "pid=$p"; }} 2>/dev/null; fi
 case $p in *[!0-9]*) p= ;; esac
 if [ -n "$p" ] && [ "/proc/$p/cwd" -ef "$D" ]; then
@@ -56,7 +59,7 @@ def program(bin_dir: str, name: str) -> str:
 def look_script(data_dir: str, bin_dir: str, *, slow: bool) -> str:
     """Everything about the server process and the data directory; `slow`: also disk, clock, program."""
     prefix = quoted(f"{bin_dir}/") if bin_dir else "''"
-    script = (_STATE + _GONE).format(data=quoted(data_dir), bin=prefix, marker=MARKER)
+    script = (_STATE + _GONE).format(data=quoted(data_dir), bin=prefix, marker=MARKER, begun=BEGUN)
     return script + 'echo "state=$s"\n' + (_SLOW if slow else "")
 
 

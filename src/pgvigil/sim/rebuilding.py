@@ -16,8 +16,9 @@ from pgvigil.act.fence import signal_line
 from pgvigil.act.rebuild import confirm_rebuild
 from pgvigil.act.replication import ensure_slot
 from pgvigil.act.settings import upstream_settings, write
+from pgvigil.act.site import mark, unmark
 from pgvigil.errors import StepFailed, WorldChanged
-from pgvigil.model.sighting import Standby
+from pgvigil.model.sighting import Postmaster, Standby
 from pgvigil.model.step import Rebuild, StopMode
 from pgvigil.ports.contract import Output
 from pgvigil.sight import probe
@@ -50,6 +51,9 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> dict[str, str 
     """As `act.rebuild.rebuild`: on return the node streams. Raises StepFailed or WorldChanged."""
     step = confirmed.step
     place, upstream = bench.place(step.node), bench.spec.node(step.upstream)
+    host = await place.look()
+    if host.postmaster is Postmaster.RUNNING and not host.marker:
+        await mark(place, "start")
     await service.stop(place, StopMode.FAST)
     await confirm_rebuild(step, bench)
     line = LINE.format(upstream.host, upstream.port, step.method.value)
@@ -62,6 +66,7 @@ async def rebuild(confirmed: Confirmed[Rebuild], bench: Bench) -> dict[str, str 
     bench.still(step.generation)
     await service.start(bench, step.node)
     await _streams(step, bench)
+    await unmark(place)
     return {"method": output.text}
 
 
@@ -90,13 +95,14 @@ def bring_back(job: "Job", match: "re.Match[str]", reply: "Callable[[Output], No
         reply(Output(1, err=b"could not connect to the upstream"))
         return
     data = server.data
-    if not data.marker and data.within(above.data) and data.end >= above.data.oldest:
+    usable = data.marker in ("", "start")
+    if usable and data.within(above.data) and data.end >= above.data.oldest:
         reply(Output(0, b"start"))
         return
     world.rules.overwrites(server, above)
-    method = "clone" if data.marker or not _can_rewind(server, above) else "rewind"
+    method = "rewind" if usable and _can_rewind(server, above) else "clone"
     world.say(server.name, f"{method} from {above.name} begins")
-    data.marker = data.marker or method
+    data.marker = method if usable else data.marker
     takes_s = world.rng.uniform(1.0, 8.0) if method == "rewind" else world.rng.uniform(4.0, 30.0)
     world.loop.call_later(takes_s, _ends, job, above, method, reply)
 
@@ -112,7 +118,7 @@ def _ends(job: "Job", above: "Server", method: str, reply: "Callable[[Output], N
     data = server.data
     data.wal, data.carried = list(above.data.wal), []
     data.checkpoint, data.checkpoint_timeline = above.data.checkpoint, above.data.checkpoint_timeline
-    data.marker, data.state, data.min_timeline = "", "in archive recovery", above.data.timeline
+    data.marker, data.state, data.min_timeline = "start", "in archive recovery", above.data.timeline
     data.standby_signal, data.slots, data.oldest = True, {}, above.data.oldest
     world.say(server.name, f"{method} from {above.name} ends")
     reply(Output(0, method.encode()))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pgvigil.model.units import Lsn, Timeline
 from pgvigil.ports.contract import Output
-from pgvigil.ports.host import look_script
+from pgvigil.ports.host import MARKER, look_script
 from pgvigil.sim import rebuilding
 from pgvigil.sim.statements import SYSTEM_ID
 from pgvigil.sim.wal import Kind, Record
@@ -106,6 +106,16 @@ def _signal(job: Job, _: "re.Match[str]", reply: Reply) -> None:
 
 def _clear_signal(job: Job, _: "re.Match[str]", reply: Reply) -> None:
     job.server.data.standby_signal = False
+    reply(DONE)
+
+
+def _mark(job: Job, match: "re.Match[str]", reply: Reply) -> None:
+    job.server.data.marker = match[1]
+    reply(DONE)
+
+
+def _unmark(job: Job, _: "re.Match[str]", reply: Reply) -> None:
+    job.server.data.marker = ""
     reply(DONE)
 
 
@@ -219,6 +229,8 @@ def _write_wal(job: Job, _: "re.Match[str]", reply: Reply) -> None:
 _TABLE: Final[tuple[tuple["re.Pattern[str]", Callable[[Job, "re.Match[str]", Reply], None]], ...]] = (
     (re.compile(r"^\[ -f '[^']+'/PG_VERSION \] && : > '[^']+'/standby\.signal && sync"), _signal),
     (re.compile(r"^rm -f '[^']+'/standby\.signal$"), _clear_signal),
+    (re.compile(r"^cd '[^']+' && umask 077 && printf '%s\\n' (\w+) > " + MARKER), _mark),
+    (re.compile(r"^rm -f '[^']+'/" + MARKER + "$"), _unmark),
     (re.compile(r"^kill -(INT|QUIT) (\d+)$"), _kill_signal),
     (re.compile(r"^D='[^']+'; \{ read -r p < \"\$D/postmaster\.pid\"; \} .*kill -KILL"), _kill_all),
     (re.compile(r"^D='[^']+'; p=\d+; s=; kill -0 \$p "), lambda _, __, reply: reply(DONE)),

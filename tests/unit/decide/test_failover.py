@@ -454,10 +454,13 @@ def test_who_still_points_at_the_old_primary_is_fetched_afterwards() -> None:
         assert recorded(claims_primary(cluster, "pg2", timeline=2)).left == left
 
 
-def test_an_old_primary_that_comes_back_during_the_promotion_is_stopped_first() -> None:
+def test_an_old_primary_that_comes_back_during_the_promotion_is_stopped_and_its_wal_fetched() -> None:
+    """What it took since somebody started it is not left behind (seed 3001631 of the simulation)."""
     act = acted(promoting(C))
-    assert kinds(act) == [["Fence pg1"], ["Follow pg3"], ["Promote pg2"]]
-    assert [stage.must for stage in act.stages] == [False, False, True]
+    assert kinds(act) == [["Fence pg1"], ["Rescue pg2"], ["Follow pg3"], ["Promote pg2"]]
+    assert [stage.must for stage in act.stages] == [False, False, False, True]
+    elsewhere = claims_primary(promoting(C), "pg1", timeline=2)
+    assert kinds(acted(elsewhere)) == [["Fence pg1"], ["Follow pg3"], ["Promote pg2"]]
     assert kinds(acted(promoting(without_shells(C)))) == [["Follow pg3"], ["Promote pg2"]]
 
 
