@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pgvigil.controller.operations import Json, Outcome, Result
+from pgvigil.controller.operations import Giver, Json, Outcome, Result
 from pgvigil.errors import PgvigilError
 from pgvigil.model.command import Command
 from pgvigil.model.units import ClusterName
@@ -21,6 +21,7 @@ class FakeOperations:
     outcome: Outcome | PgvigilError | Exception = DONE
     lines: tuple[str, ...] = ("stopping pg1", "promoting pg2")
     orders: list[tuple[ClusterName, Command, bool, float]] = field(default_factory=list)
+    givers: list[Giver | None] = field(default_factory=list)
     pause_s: float = 0.0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -35,7 +36,9 @@ class FakeOperations:
         dry_run: bool,
         within_s: float,
         progress: Callable[[str], None],
+        by: Giver | None = None,
     ) -> Outcome:
+        self.givers.append(by)
         self.orders.append((cluster, command, dry_run, within_s))
         for line in self.lines:
             progress(line)

@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 
 from pgvigil.act.bench import Bench
+from pgvigil.api.backing import Backing
 from pgvigil.api.http_face import HttpFace
+from pgvigil.api.peer import user_name
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController, Mode
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
+from pgvigil.controller.operations import Giver
 from pgvigil.model.check import CheckItem
 from pgvigil.model.guard import GuardReport
 from pgvigil.model.record import Paths
@@ -93,7 +97,7 @@ def make_fleet(
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(spec, store, clock, notifiers=notifiers, mode=mode, advisor=advisor)
 
-    return Fleet(make, store, clock, structlog.get_logger())
+    return Fleet(make, store, clock, structlog.get_logger(), Giver(user_name(os.getuid()), "command line"))
 
 
 @contextlib.asynccontextmanager
@@ -139,14 +143,16 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             hooks.serve(config.clusters)
             fleet = make_fleet(store, notifiers=(hooks,), advisor=hooks)
 
-            face = HttpFace(fleet, fleet.ordered)
-
             async def reload() -> str:
                 fresh = reread()
                 await face.serve(fresh.http)
                 hooks.serve(fresh.clusters)
                 return await fleet.guard(fresh.clusters)
 
+            async def look(name: ClusterName) -> list[CheckItem]:
+                return await _check([fleet.spec(name)])
+
+            face = HttpFace(fleet, Backing(fleet.denied, fleet.spec, look, reload))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 async with fleet.running(config.clusters):
@@ -155,6 +161,10 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
     """Look once at these clusters, side by side, and say what is not as it should be; changes nothing."""
+    return await _check([spec for spec in config.clusters if spec.name in clusters])
+
+
+async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:
 
     async def one(spec: ClusterSpec) -> list[CheckItem]:
         nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
@@ -166,7 +176,6 @@ async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckIt
             for shell in witnesses.values():
                 shell.close()
 
-    wanted = [spec for spec in config.clusters if spec.name in clusters]
     return [item for items in await asyncio.gather(*map(one, wanted)) for item in items]
 
 

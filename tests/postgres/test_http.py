@@ -1,6 +1,8 @@
 """The HTTP face of a real controller over real servers: what a load balancer and a script would see."""
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -44,6 +46,17 @@ class Api:
             found: dict[str, Any] = json.load(answer)
             return found
 
+    def refused(self, path: str) -> int:
+        """The status of a command that is not carried out."""
+        with pytest.raises(urllib.error.HTTPError) as no:
+            self.post(path, {})
+        with no.value:
+            return no.value.code
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.base + path, timeout=10) as answer:
+            return json.load(answer)
+
     def events(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{self.base}/events?limit=1000", timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)
@@ -53,6 +66,27 @@ class Api:
         """The nodes that pass a check."""
         nodes = ("pg1", "pg2", "pg3")
         return {node for node in nodes if self.code(f"/clusters/orders/nodes/{node}/{check}") == 200}
+
+
+def assert_kept(api: Api, service: Service) -> None:
+    """Who gave which command, from where, with what result, and whose the changes of primary were."""
+    kinds = ("ordered", "order_ended", "order_denied")
+    user = f"user {pwd.getpwuid(os.getuid()).pw_name}"
+    told = [(e["kind"], e["data"]["by"], e["data"].get("result")) for e in api.events() if e["kind"] in kinds]
+    assert told == [
+        ("ordered", "token deploy", None),
+        ("order_ended", "token deploy", "done"),
+        ("order_denied", "somebody unknown", "denied"),
+        ("ordered", user, None),
+        ("order_ended", user, "done"),
+    ]
+    assert {e["data"]["from"].split(",")[0] for e in api.events() if e["kind"] in kinds} == {
+        "http 127.0.0.1",
+        "socket",
+    }
+    history = json.loads(service.command("history", "--json").stdout)
+    assert [e["data"].get("by") for e in history] == [None, "token deploy", user]
+    assert [row[4] for row in api.get("/clusters/orders/history")] == [e["data"]["primary"] for e in history]
 
 
 def follow(api: Api, found: list[str]) -> None:
@@ -97,8 +131,9 @@ def test_a_failover_and_a_switchover_seen_and_ordered_over_http(
         assert api.in_service("primary") == {primary}
         done = api.post("/clusters/orders/switchover", {"to": "pg1"})
         assert (done["result"], api.in_service("primary")) == ("done", {"pg1"})
-        (told,) = (event for event in api.events() if event["kind"] == "ordered")
-        assert told["text"] == "token deploy asked for: switchover pg1"
+        assert Api(port, "guess" + secret).refused("/clusters/orders/failover") == 401
+        service.command("switchover", "--to", "pg2", "--yes")
+        assert_kept(api, service)
         assert secret not in service.log + Path(file).read_text() + (servers.home / "tokens").read_text()
     reader.join(10)
     assert not reader.is_alive()  # the controller ended the stream

@@ -22,9 +22,10 @@ FILE_BYTES_AT_MOST: Final = 2**20
 
 
 class Unauthorized(PgvigilError):
-    """The caller did not say who it is, or said so wrongly."""
+    """The caller did not say who it is, or said so wrongly. `who`: what may be kept of it, never a secret."""
 
     status = 401
+    who = "somebody unknown"
     hint = "send a token: Authorization: Bearer …; an administrator makes one by: pgvigil token add NAME"
 
 
@@ -32,6 +33,7 @@ class Forbidden(PgvigilError):
     """The caller is known, and may not do this."""
 
     status = 403
+    who = ""
     hint = "this needs a token whose access is operator: pgvigil token add NAME --access operator"
 
 
@@ -132,13 +134,22 @@ class Gate:
             raise Unauthorized("whoever reads must say who it is")
         return caller
 
+    def may_look(self, headers: Mapping[str, str], certified: str) -> Caller:
+        """Who has something looked at that costs work. Raises Unauthorized, ConfigError."""
+        caller = self._caller(headers, certified)
+        if caller is None:
+            raise Unauthorized("whoever asks for this must say who it is")
+        return caller
+
     def may_order(self, headers: Mapping[str, str], certified: str) -> Caller:
         """Who gives a command. Raises Unauthorized, Forbidden, ConfigError."""
         caller = self._caller(headers, certified)
         if caller is None:
             raise Unauthorized("whoever gives commands must say who it is")
         if caller.access is not Access.OPERATOR:
-            raise Forbidden(f"{caller.name} may look, and give no commands")
+            refused = Forbidden(f"{caller.name} may look, and give no commands")
+            refused.who = caller.name
+            raise refused
         return caller
 
     def _caller(self, headers: Mapping[str, str], certified: str) -> Caller | None:
@@ -156,7 +167,9 @@ class Gate:
         for token in self._known():
             if hmac.compare_digest(token.digest, hashed):
                 if token.expires and token.expires <= self._now():
-                    raise Unauthorized(f"the token {token.name} has expired", detail=_iso(token.expires))
+                    expired = Unauthorized(f"the token {token.name} has expired", detail=_iso(token.expires))
+                    expired.who = f"token {token.name}"
+                    raise expired
                 return Caller(f"token {token.name}", token.access)
         raise Unauthorized("this token is not known")
 

@@ -1,83 +1,46 @@
 """The HTTP face (DESIGN §6): clusters, events, commands, health checks, and the page that describes them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import structlog
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from pgvigil import __version__
-from pgvigil.api import commands, wire
-from pgvigil.api.gate import Caller, Gate, Unauthorized
+from pgvigil.api import commands, openapi, wire
+from pgvigil.api.backing import Backing
+from pgvigil.api.face import Face, NotFound
+from pgvigil.api.gate import Gate, Unauthorized
 from pgvigil.api.health import CHECKS, Case, cluster_passes, passes, wanted
-from pgvigil.api.metrics import CONTENT_TYPE, Metrics
-from pgvigil.api.stream import Hub
+from pgvigil.api.reads import Cluster, add_reads, sse, streams
 from pgvigil.controller.operations import Json, Operations
-from pgvigil.errors import Bug, PgvigilError, Unreachable, UsageError
+from pgvigil.errors import Bug, PgvigilError, UsageError
+from pgvigil.model.command import COMMANDS
 from pgvigil.model.units import ClusterName
 
 DESCRIPTION: Final = """Whatever changes something needs a token (`Authorization: Bearer …`) or a client
 certificate; reads do where the configuration says so; health checks never. An error is answered by an
 object with `what`, `detail` and `hint`. Whoever accepts `text/event-stream` gets news as they happen."""
 
-Audit = Callable[[ClusterName, str, str], None]
-"""Keeps that somebody gave a command: cluster, who, what."""
-
 log = structlog.get_logger()
 
 
-class NotFound(PgvigilError):
-    """There is no such thing here."""
-
-    status = 404
-    hint = "see the list of paths: /openapi.json"
-
-
-class Face:
-    """What all routes share."""
-
-    def __init__(self, ops: Operations, gate: Gate, audit: Audit) -> None:
-        self.ops, self.gate, self.audit = ops, gate, audit
-        self.hub, self.metrics = Hub(ops), Metrics(ops)
-
-    def reader(self, request: Request) -> None:
-        """Raises Unauthorized where reads need a token, or when a wrong one is given."""
-        self.gate.may_read(request.headers, certified(request))
-
-    def operator(self, request: Request) -> Caller:
-        """Raises Unauthorized or Forbidden."""
-        return self.gate.may_order(request.headers, certified(request))
-
-    async def cluster(self, name: str) -> Json:
-        """A cluster's state. Raises NotFound."""
-        try:
-            (found,) = await self.ops.status(ClusterName(name))
-        except (UsageError, ValueError):
-            raise NotFound(f"there is no cluster {name}") from None
-        return found
-
-
-def certified(request: Request) -> str:
-    """Common name of the client's certificate, verified by TLS; empty: it showed none."""
-    return str(getattr(request.state, "common_name", ""))
-
-
-def make_app(ops: Operations, gate: Gate, audit: Audit) -> FastAPI:
+def make_app(ops: Operations, gate: Gate, backing: Backing) -> FastAPI:
     """The application. Its `state.hub` has to be closed when it is no longer served."""
-    face = Face(ops, gate, audit)
+    face = Face(ops, gate, backing)
     app = FastAPI(
         title="pgvigil", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
     app.state.hub = face.hub
     _add_errors(app)
     _add_health(app, face)
-    _add_reads(app, face)
+    add_reads(app, face)
     _add_commands(app, face)
-    app.openapi_schema = commands.described(app.openapi())
+    app.openapi_schema = openapi.described(app.openapi())
     return app
 
 
@@ -150,103 +113,30 @@ def _with(
     return route
 
 
-def _add_reads(app: FastAPI, face: Face) -> None:
-    @app.get("/clusters", summary="All clusters.")
-    async def clusters(request: Request) -> list[Json]:
-        face.reader(request)
-        return await face.ops.status()
-
-    @app.get("/clusters/{cluster}", summary="One cluster, or its states and events as a stream.")
-    async def cluster(request: Request, cluster: str) -> Response:
-        face.reader(request)
-        found = await face.cluster(cluster)
-        if _streams(request):
-            return _stream(face, request, ClusterName(cluster))
-        return JSONResponse(found)
-
-    @app.get("/metrics", summary="Everything for Prometheus.", response_class=Response)
-    async def metrics(request: Request) -> Response:
-        face.reader(request)
-        return Response(await face.metrics.page(), media_type=CONTENT_TYPE)
-
-    @app.get("/clusters/{cluster}/cluster", summary="One cluster in the shape of Patroni's /cluster.")
-    async def patroni(request: Request, cluster: str) -> Json:
-        face.reader(request)
-        return _patroni(await face.cluster(cluster))
-
-    @app.get("/events", summary="The newest events, oldest first, or a stream of them.")
-    async def events(
-        request: Request,
-        cluster: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=wire.EVENTS_MAX)] = 100,
-        after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    ) -> Response:
-        face.reader(request)
-        name = ClusterName((await face.cluster(cluster))["cluster"]) if cluster is not None else None
-        if _streams(request):
-            return _stream(face, request, name)
-        return JSONResponse(await face.ops.events(name, limit=limit, after=after))
-
-
-def _streams(request: Request) -> bool:
-    return "text/event-stream" in request.headers.get("accept", "")
-
-
-def _stream(face: Face, request: Request, cluster: ClusterName | None) -> Response:
-    if face.hub.is_full:
-        raise Unreachable("too many streams are open", hint="ask again later, or without a stream")
-    last = request.headers.get("last-event-id", "")
-    after = int(last) if last.isascii() and last.isdigit() and len(last) < 18 else None
-    return _sse(face.hub.listen(cluster, after))
-
-
-def _sse(messages: AsyncIterator[bytes]) -> Response:
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
-
-
-def _patroni(cluster: Json) -> Json:
-    """What tools that read Patroni's `GET /cluster` expect."""
-    members = []
-    for node in cluster["nodes"]:
-        is_leader = node["name"] == cluster["primary"] and node["role"] == "primary"
-        leads = cluster["standby_cluster"] and node["name"] == cluster["primary"]
-        streaming = bool(node["receiver"]) and node["receiver"]["status"] == "streaming"
-        member = {
-            "name": node["name"],
-            "role": "leader" if is_leader else "standby_leader" if leads else "replica",
-            "state": "streaming" if streaming else "running" if node["connection"] != "none" else "stopped",
-            "host": node["host"],
-            "port": node["port"],
-            "timeline": node["timeline"],
-            "tags": dict.fromkeys(node["tags"], True),
-        }
-        if not is_leader:
-            member["lag"] = "unknown" if node["replay_lag_bytes"] is None else node["replay_lag_bytes"]
-        members.append(member)
-    return {"scope": cluster["cluster"], "members": members, "pause": cluster["paused"]}
-
-
 def _add_commands(app: FastAPI, face: Face) -> None:
+    @app.post("/reload", operation_id="reload", summary="Have the configuration read again.")
+    async def reload(request: Request) -> Json:
+        face.operator(request)
+        return {"text": await face.reload()}
+
     for name, tag in commands.NAMES.items():
-        _add_command(app, face, name, wire.COMMANDS[tag])
+        _add_command(app, face, name, COMMANDS[tag])
 
 
 def _add_command(app: FastAPI, face: Face, name: str, command: type[Any]) -> None:
-    body = {"content": {"application/json": {"schema": commands.schema(command)}}}
+    body = {"content": {"application/json": {"schema": openapi.body_schema(command)}}}
 
     @app.post(
         f"/clusters/{{cluster}}/{name}",
         operation_id=name,
-        summary=commands.summary(command),
+        summary=openapi.summary(command),
         openapi_extra={"requestBody": body},
     )
-    async def give(request: Request, cluster: str) -> Response:
-        caller = face.operator(request)
-        order = commands.read_order((await face.cluster(cluster))["cluster"], name, await request.body())
-        if not order.dry_run:
-            face.audit(order.cluster, caller.name, commands.words(order.command))
-        if _streams(request):
-            return _sse(commands.carry_out_aloud(face.ops, order))
-        outcome = await commands.carry_out(face.ops, order)
+    async def give(request: Request, cluster: Cluster) -> Response:
+        known = ClusterName((await face.cluster(cluster))["cluster"])
+        giver = face.giver(request, known, name)
+        order = commands.read_order(known, name, await request.body())
+        if streams(request):
+            return sse(commands.carry_out_aloud(face.ops, order, giver))
+        outcome = await commands.carry_out(face.ops, order, giver)
         return JSONResponse(wire.outcome_json(outcome), commands.STATUS[outcome.result])

@@ -1,15 +1,14 @@
 """Whether HTTP is served, and where: follows the configuration while the controller runs."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
 import structlog
 
+from pgvigil.api.backing import Backing
 from pgvigil.api.haproxy import answering
 from pgvigil.controller.operations import Operations
 from pgvigil.model.face import HttpSpec
-from pgvigil.model.units import ClusterName
 
 log = structlog.get_logger()
 
@@ -17,8 +16,8 @@ log = structlog.get_logger()
 class HttpFace:
     """Serves what `serve` was last given, until the context ends."""
 
-    def __init__(self, ops: Operations, audit: Callable[[ClusterName, str, str], None]) -> None:
-        self._ops, self._audit = ops, audit
+    def __init__(self, ops: Operations, backing: Backing) -> None:
+        self._ops, self._backing = ops, backing
         self._spec: HttpSpec | None = None
         self._served = AsyncExitStack()
 
@@ -52,6 +51,6 @@ class HttpFace:
         if spec.haproxy_host:
             await self._served.enter_async_context(answering(self._ops, spec.haproxy_host, spec.haproxy_port))
             log.info("haproxy", listen=f"{spec.haproxy_host}:{spec.haproxy_port}")
-        port = await self._served.enter_async_context(serving(self._ops, spec, self._audit))
+        port = await self._served.enter_async_context(serving(self._ops, spec, self._backing))
         if port is not None:
             log.info("http", listen=f"{spec.host}:{port}", tls=bool(spec.cert))

@@ -15,8 +15,9 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pgvigil.api.backing import Backing
 from pgvigil.api.gate import Gate
-from pgvigil.api.http_app import Audit, make_app
+from pgvigil.api.http_app import make_app
 from pgvigil.controller.operations import Operations
 from pgvigil.errors import ConfigError
 from pgvigil.model.face import HttpSpec
@@ -135,7 +136,7 @@ async def _refuse(send: Send, status: int, what: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(ops: Operations, spec: HttpSpec, audit: Audit) -> AsyncIterator[int | None]:
+async def serving(ops: Operations, spec: HttpSpec, backing: Backing) -> AsyncIterator[int | None]:
     """Serve as long as the context lasts; gives the port, or None if a usual address was taken.
 
     Raises ConfigError when the address, the tokens or the certificates cannot be used.
@@ -151,7 +152,7 @@ async def serving(ops: Operations, spec: HttpSpec, audit: Audit) -> AsyncIterato
         )
         yield None
         return
-    app = make_app(ops, Gate(spec), audit)
+    app = make_app(ops, Gate(spec), backing)
     server = _Server(_settings(app, context))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:

@@ -20,7 +20,7 @@ from pgvigil.api.wire import (
     error_from,
     outcome_from,
 )
-from pgvigil.controller.operations import Json, Outcome
+from pgvigil.controller.operations import Giver, Json, Outcome
 from pgvigil.errors import TimedOut, Unreachable
 from pgvigil.model.command import Command
 from pgvigil.model.units import ClusterName
@@ -70,6 +70,7 @@ class SocketOperations:
         dry_run: bool,
         within_s: float,
         progress: Callable[[str], None],
+        by: Giver | None = None,  # the controller asks the kernel
     ) -> Outcome:
         """See `Operations.order`. Cancelling the call does not cancel the order."""
         order = Order(cluster, command, dry_run, within_s)

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 import structlog
 
 from pgvigil import __version__
+from pgvigil.api.peer import peer_of
 from pgvigil.api.wire import (
     LINE_MAX,
     PROTOCOL,
@@ -31,7 +32,7 @@ from pgvigil.api.wire import (
     outcome_json,
     request_number,
 )
-from pgvigil.controller.operations import Json, Operations
+from pgvigil.controller.operations import Giver, Json, Operations
 from pgvigil.errors import Bug, ConfigError, PgvigilError, UsageError
 
 CONNECTIONS_MAX: Final = 64
@@ -187,6 +188,7 @@ class _Doors:
                     dry_run=dry_run,
                     within_s=within_s,
                     progress=lambda text: answers.send({"id": number, "progress": text}),
+                    by=await answers.peer(),
                 )
                 return outcome_json(outcome)
             case Reload():
@@ -241,6 +243,10 @@ class _Answers:
                 await self._writer.drain()
         except OSError as gone:  # TimeoutError is an OSError
             raise _ClientGone from gone
+
+    async def peer(self) -> Giver:
+        """Who reads them."""
+        return await peer_of(self._writer)
 
     def drop(self) -> None:
         """End the connection at once, whatever was not read."""

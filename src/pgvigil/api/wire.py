@@ -12,38 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, TypeVar, get_args, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 from pgvigil import errors
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, UsageError
-from pgvigil.model.command import (
-    CancelScheduled,
-    Command,
-    DemoteSite,
-    Drill,
-    Failover,
-    FetchRecording,
-    FollowUpstream,
-    ListRecordings,
-    Maintenance,
-    Pause,
-    PromoteNode,
-    PromoteSite,
-    Rejoin,
-    ReloadServers,
-    RestartPrimary,
-    RestartServers,
-    Resume,
-    Role,
-    RollBackParameters,
-    Schedulable,
-    Schedule,
-    SetParameters,
-    ShowParameters,
-    ShowVersions,
-    Switchover,
-)
+from pgvigil.model.command import COMMANDS, Command, Role, Schedulable, Schedule
 from pgvigil.model.spec import CheckpointPace
 from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
@@ -101,32 +75,6 @@ VERBS: Final[Mapping[str, type[Request]]] = {
     "order": Order,
     "reload": Reload,
 }
-COMMANDS: Final[Mapping[str, type[Command]]] = {
-    "switchover": Switchover,
-    "failover": Failover,
-    "rejoin": Rejoin,
-    "follow": FollowUpstream,
-    "promote": PromoteNode,
-    "pause": Pause,
-    "resume": Resume,
-    "show_parameters": ShowParameters,
-    "reload_servers": ReloadServers,
-    "maintenance": Maintenance,
-    "show_versions": ShowVersions,
-    "set_parameters": SetParameters,
-    "roll_back_parameters": RollBackParameters,
-    "restart_servers": RestartServers,
-    "restart_primary": RestartPrimary,
-    "list_recordings": ListRecordings,
-    "fetch_recording": FetchRecording,
-    "drill": Drill,
-    "schedule": Schedule,
-    "cancel_scheduled": CancelScheduled,
-    "promote_site": PromoteSite,
-    "demote_site": DemoteSite,
-}
-"""Tag on the wire → command."""
-assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"
 
 
 def _text(value: object) -> str:

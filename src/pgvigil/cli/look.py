@@ -13,17 +13,15 @@ from pgvigil.cli.show import clusters_view, replication_view
 from pgvigil.cli.tables import Shape
 from pgvigil.cli.theme import DIM, make_console
 from pgvigil.cli.topology import topology_view
-from pgvigil.cli.uri import Format, Purpose, connection_string
+from pgvigil.config.uri import Format, Purpose, connection_string
+from pgvigil.controller.history import EVENTS_MAX, changes_of_primary
 from pgvigil.controller.operations import Json
-from pgvigil.controller.status_shape import is_change_of_primary
 from pgvigil.errors import Unreachable
 from pgvigil.model.units import ClusterName
 
 PANEL = "Look"
 REFRESH_S = 1.0
 POLL_S = 0.5
-HISTORY_EVENTS_MAX = 10_000
-"""How far back `history` reads: more events than a busy cluster has in a year."""
 
 Draw = Callable[[Console, list[Shape]], RenderableType]
 
@@ -123,7 +121,7 @@ def history(
 ) -> None:
     """Show every change of primary.
 
-    Generation, timeline, why, how long writes stood still, and what was lost.
+    Generation, timeline, why, by whose command, how long writes stood still, and what was lost.
 
     Example: `pgvigil history orders`
     """
@@ -132,9 +130,9 @@ def history(
 
     async def read() -> list[Json]:
         async with desk.reach.look(desk.config, [spec.name]) as ops:
-            return await ops.events(spec.name, limit=HISTORY_EVENTS_MAX)
+            return await ops.events(spec.name, limit=EVENTS_MAX)
 
-    changes = [event for event in run_async(read()) if is_change_of_primary(event)]
+    changes = changes_of_primary(run_async(read()))
     if as_json:
         desk.print_json(changes)
     else:

@@ -23,8 +23,8 @@ from pgvigil.cli.theme import (
     sign,
     symbols,
 )
+from pgvigil.controller.history import changes_of_primary
 from pgvigil.controller.operations import Outcome, Result
-from pgvigil.controller.status_shape import is_change_of_primary
 from pgvigil.errors import PgvigilError, Unsafe
 from pgvigil.model.check import CheckItem, CheckLevel
 
@@ -185,6 +185,7 @@ HISTORY: Final = (
     Column("After", lambda e: _datum(e, "previous")),
     Column("TL", lambda e: _datum(e, "timeline"), justify="right"),
     Column("Origin", lambda e: _datum(e, "origin").replace("_", " ")),
+    Column("By", lambda e: _datum(e, "by"), drop=3),
     Column("Outage", _outage, justify="right"),
     Column("Lost", _lost),
     Column("LSN", lambda e: _datum(e, "lsn"), drop=1, justify="right"),
@@ -194,7 +195,7 @@ HISTORY: Final = (
 
 def history_view(console: Console, events: Sequence[Shape]) -> RenderableType:
     """Every change of primary, newest last."""
-    changes = [event for event in events if is_change_of_primary(event)]
+    changes = changes_of_primary(events)
     if not changes:
         return Text("no change of primary has been recorded", style=DIM)
     return fitting_table(console, HISTORY, changes)

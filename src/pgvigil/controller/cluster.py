@@ -357,7 +357,7 @@ class ClusterController:
                 order.before, order.begun = situation.record.primary, answer.reason
                 order.progress(answer.reason)
                 self._taken = order
-                return answer
+                return orders.signed(answer, order)
         return None
 
     def _pending_change(self) -> bool:

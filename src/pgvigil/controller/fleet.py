@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from pgvigil.controller import audit
 from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.journal import Log
-from pgvigil.controller.operations import Json, Outcome, Result
+from pgvigil.controller.operations import NOBODY_NAMED, Giver, Json, Outcome, Result
 from pgvigil.controller.orders import Order
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.errors import UsageError
-from pgvigil.model.command import Command
+from pgvigil.model.command import Command, Reading
 from pgvigil.model.record import Event, Level
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Hold, Plan
@@ -29,9 +31,15 @@ class Fleet:
     """Implements `Operations` for the clusters it guards. `make` gives a cluster its controller."""
 
     def __init__(
-        self, make: Callable[[ClusterSpec], ClusterController], store: Store, clock: Clock, log: Log
+        self,
+        make: Callable[[ClusterSpec], ClusterController],
+        store: Store,
+        clock: Clock,
+        log: Log,
+        here: Giver = NOBODY_NAMED,
     ) -> None:
         self._make, self._store, self._clock, self._log = make, store, clock, log
+        self._here = here
         self._clusters: dict[ClusterName, _Guarded] = {}
         self._group: asyncio.TaskGroup | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -95,6 +103,10 @@ class Fleet:
         """Call `listener` with every event of that cluster from now on; returns how to stop that."""
         return self._cluster(cluster).journal.listen(listener)
 
+    def spec(self, cluster: ClusterName) -> ClusterSpec:
+        """The settings of a cluster as they are in force. Raises UsageError."""
+        return self._cluster(cluster).spec
+
     async def status(self, cluster: ClusterName | None = None) -> list[Json]:
         """See `Operations`."""
         chosen = [self._cluster(cluster)] if cluster else [g.controller for g in self._clusters.values()]
@@ -108,10 +120,14 @@ class Fleet:
         dry_run: bool,
         within_s: float,
         progress: Callable[[str], None],
+        by: Giver | None = None,
     ) -> Outcome:
         """See `Operations`. After `within_s` the command goes on; only the waiting ends."""
-        controller = await self._guarded(cluster)
-        order = Order(command, dry_run, progress, asyncio.get_running_loop().create_future())
+        controller, giver = await self._guarded(cluster), by or self._here
+        order = Order(command, dry_run, progress, asyncio.get_running_loop().create_future(), giver.who)
+        if not dry_run and not isinstance(command, Reading):
+            audit.ordered(controller.journal, _generation(controller), command, giver)
+            order.outcome.add_done_callback(partial(_ended, controller, command, giver))
         controller.ask(order)
         try:
             return await asyncio.wait_for(asyncio.shield(order.outcome), within_s)
@@ -119,11 +135,10 @@ class Fleet:
             text = order.reached or "not finished in its time"
             return Outcome(Result.TIMED_OUT, text, "it may still finish", "see: pgvigil status")
 
-    def ordered(self, cluster: ClusterName, by: str, what: str) -> None:
-        """Keep who gave a command from afar, and which. Raises UsageError."""
+    def denied(self, cluster: ClusterName, command: str, by: Giver, why: str, untold: int) -> None:
+        """Keep that somebody was not let in to give a command. Raises UsageError."""
         controller = self._cluster(cluster)
-        generation = controller.record.generation if controller.record else Generation(0)
-        controller.journal.tell("ordered", f"{by} asked for: {what}", Level.INFO, generation, data={"by": by})
+        audit.denied(controller.journal, _generation(controller), command, by, why, untold=untold)
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:
         """See `Operations`."""
@@ -159,6 +174,17 @@ class Fleet:
             paused=bool(record and record.is_paused(wall)),
             busy=controller.busy(),
         )
+
+
+def _generation(controller: ClusterController) -> Generation:
+    return controller.record.generation if controller.record else Generation(0)
+
+
+def _ended(
+    controller: ClusterController, command: Command, by: Giver, outcome: "asyncio.Future[Outcome]"
+) -> None:
+    if not outcome.cancelled():
+        audit.ended(controller.journal, _generation(controller), command, by, outcome.result())
 
 
 async def guard(controller: ClusterController, log: Log) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pgvigil.model.command import Command
 from pgvigil.model.units import ClusterName
@@ -39,6 +39,19 @@ class Outcome:
     data: Json = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """Who gives a command, and from where."""
+
+    who: str
+    """`user alice`, `token deploy`, `certificate dba-laptop`."""
+    whence: str
+    """`http 10.0.0.5`, `socket`, `command line`."""
+
+
+NOBODY_NAMED: Final = Giver("somebody", "this process")
+
+
 class Operations(Protocol):
     """A controller, as faces see it."""
 
@@ -54,8 +67,12 @@ class Operations(Protocol):
         dry_run: bool,
         within_s: float,
         progress: Callable[[str], None],
+        by: Giver | None = None,
     ) -> Outcome:
-        """Carry out a command; `progress` gets sentences while it runs. Raises UsageError."""
+        """Carry out a command; `progress` gets sentences while it runs. Raises UsageError.
+
+        `by`: None is whoever runs this process; behind a socket the controller sees by itself who it is.
+        """
         ...
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
@@ -31,6 +31,8 @@ class Order:
     dry_run: bool
     progress: Callable[[str], None]
     outcome: asyncio.Future[Outcome]
+    by: str = ""
+    """Who gave it, in words."""
     before: NodeName | None = None
     """The primary when the command was begun; None: not begun yet."""
     begun: str = ""
@@ -86,6 +88,11 @@ def planned(order: Order, what: Act | Step) -> None:
 def failed(order: Order, error: PgvigilError) -> None:
     """The outcome of a step that did not reach its goal."""
     order.finish(Result.FAILED, error.what, detail=error.detail, hint=error.hint)
+
+
+def signed(act: Act, order: Order) -> Act:
+    """What is done for a command, with whose command it was: its event says so."""
+    return replace(act, data=(*act.data, ("by", order.by))) if order.by else act
 
 
 def changes_primary(command: Command) -> bool:

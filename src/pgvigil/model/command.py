@@ -1,9 +1,10 @@
 """What an operator may ask of a cluster, as values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Final, get_args
 
 from pgvigil.errors import PgvigilError
 from pgvigil.model.step import Copying, RebuildMethod
@@ -229,6 +230,68 @@ Errand = (
 """Goes over several nodes, one after another, beside the loop."""
 
 Command = Directive | Errand
+
+
+COMMANDS: Final[Mapping[str, type[Command]]] = {
+    "switchover": Switchover,
+    "failover": Failover,
+    "rejoin": Rejoin,
+    "follow": FollowUpstream,
+    "promote": PromoteNode,
+    "pause": Pause,
+    "resume": Resume,
+    "show_parameters": ShowParameters,
+    "reload_servers": ReloadServers,
+    "maintenance": Maintenance,
+    "show_versions": ShowVersions,
+    "set_parameters": SetParameters,
+    "roll_back_parameters": RollBackParameters,
+    "restart_servers": RestartServers,
+    "restart_primary": RestartPrimary,
+    "list_recordings": ListRecordings,
+    "fetch_recording": FetchRecording,
+    "drill": Drill,
+    "schedule": Schedule,
+    "cancel_scheduled": CancelScheduled,
+    "promote_site": PromoteSite,
+    "demote_site": DemoteSite,
+}
+"""Name → command, on the wire, over HTTP (with dashes) and in events."""
+assert set(COMMANDS.values()) == set(get_args(Command)), "every command has its tag"
+
+WORDS_MAX: Final = 200
+"""Characters of a command that an event keeps."""
+
+Reading = ShowParameters | ShowVersions | ListRecordings | FetchRecording
+"""Changes nothing and is no news."""
+
+
+def name_of(command: "Command") -> str:
+    """A command's name with dashes, as in the path of HTTP."""
+    return next(tag for tag, kind in COMMANDS.items() if isinstance(command, kind)).replace("_", "-")
+
+
+def words_of(command: "Command") -> str:
+    """A command with what it is about and how: what may be kept, for values of parameters can be secrets."""
+    return " ".join([name_of(command), *_about(command)])[:WORDS_MAX]
+
+
+def _about(command: "Command") -> Iterator[str]:
+    for each in fields(command):
+        value = getattr(command, each.name)
+        if value == each.default or each.name in ("who", "comment", "copying"):
+            continue
+        match value:
+            case bool():
+                yield each.name.replace("_", "-") if value else "off"
+            case Mapping() | tuple():
+                yield from map(str, value)
+            case datetime():
+                yield value.isoformat()
+            case Switchover() | RestartServers() | Drill():
+                yield words_of(value)
+            case _:
+                yield str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 from pgvigil.api import http_server
+from pgvigil.api.backing import Backing
 from pgvigil.api.commands import NAMES
 from pgvigil.api.gate import Token, digest, new_token, read_tokens, write_tokens
 from pgvigil.api.http_face import HttpFace
 from pgvigil.api.http_server import serving
 from pgvigil.api.stream import QUEUE_MAX
-from pgvigil.controller.operations import Outcome, Result
+from pgvigil.controller.operations import Giver, Outcome, Result
 from pgvigil.controller.status import status_json
 from pgvigil.demo.ports import free_port
 from pgvigil.errors import ConfigError, StoreError
-from pgvigil.model.command import Rejoin, Switchover
+from pgvigil.model.check import CheckItem, CheckLevel
+from pgvigil.model.command import Rejoin, ShowParameters, ShowVersions, Switchover
 from pgvigil.model.diagnosis import Diagnosis
 from pgvigil.model.face import Access, HttpSpec
 from pgvigil.model.step import Plan, RebuildMethod, Rest
@@ -37,6 +39,17 @@ STATUS = status_json(
     C.spec, C.record, C.view, Diagnosis(()), Plan(Rest()), wall=WALL, paused=False, busy={}
 )  # fmt: skip
 EVENTS = [{"number": n, "cluster": "orders", "kind": "promoted", "text": f"event {n}"} for n in (1, 2, 3)]
+
+
+async def ready(_: ClusterName) -> list[CheckItem]:
+    return [CheckItem(CheckLevel.WARNING, "orders/pg2", "no slot", "let it have one")]
+
+
+async def reloaded() -> str:
+    return "added: shop"
+
+
+BACKING = Backing(lambda *_: None, lambda _: C.spec, ready, reloaded)
 
 
 @dataclass
@@ -57,7 +70,7 @@ class Served:
     ops: FakeOperations
     port: int
     secrets: dict[Access, str]
-    orders: list[tuple[str, str, str]] = field(default_factory=list)
+    denied: list[tuple[Any, ...]] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -116,7 +129,8 @@ def run(tokens: tuple[Path, dict[Access, str]]) -> Run:
             spec = replace(HttpSpec(port=free_port(), asked_for=True, tokens=str(file)), **changes)
             made = Served(ops, spec.port, secrets, tls=tls)
             async with asyncio.timeout(30):
-                async with serving(ops, spec, lambda *order: made.orders.append(order)) as port:
+                backing = Backing(lambda *told: made.denied.append(told), lambda _: C.spec, ready, reloaded)
+                async with serving(ops, spec, backing) as port:
                     assert port == spec.port
                     await story(made)
             return made
@@ -215,7 +229,9 @@ def test_only_operators_give_commands(run: Run, headers: dict[str, Any], status:
             assert b" 401 " in (await api.raw(sent % path.encode())).split(b"\r\n")[0]
         else:
             assert (await api.ask("POST", path, body, **headers)).status == status
-        assert len(api.ops.orders) == len(api.orders) == (status == 200)
+        assert len(api.ops.orders) == (status == 200)
+        assert [told[:2] for told in api.denied] == [("orders", "switchover")] * (status != 200)
+        assert not any(secret in str(api.denied) for secret in (*api.secrets.values(), "nonsense"))
 
     run(story)
 
@@ -268,7 +284,7 @@ def test_a_command_with_its_fields(run: Run) -> None:
             (ORDERS, Switchover(NodeName("pg2")), False, 5.0),
             (ORDERS, Rejoin(NodeName("pg3"), RebuildMethod.CLONE), True, 60.0),
         ]
-        assert api.orders == [("orders", "token a-operator", "switchover pg2")]  # rehearsals are no news
+        assert api.ops.givers == [Giver("token a-operator", "http 127.0.0.1")] * 2
 
     run(story)
 
@@ -295,7 +311,6 @@ def test_a_wrong_body_is_refused_by_name_and_orders_nothing(run: Run, body: obje
         assert answer.status == 400, answer
         assert place in json.dumps(answer.json)
         assert not api.ops.orders
-        assert not api.orders
 
     run(story)
 
@@ -326,6 +341,46 @@ def test_what_goes_wrong_inside_is_an_answer_too(run: Run) -> None:
         answer = await api.post("/clusters/orders/switchover")
         assert (answer.status, answer.json["kind"]) == (500, "Bug")
         assert (await api.get("/clusters")).status == 200
+
+    run(story)
+
+
+def test_what_the_command_line_shows_can_be_read(run: Run) -> None:
+    change: dict[str, Any] = {
+        **EVENTS[0],
+        "number": 5,
+        "generation": 2,
+        "kind": "promoted",
+        "at": "2026-01-01T00:00:00+00:00",
+    }
+    change["data"] = {"origin": "switchover", "timeline": 2, "primary": "pg2", "lsn": "0/3000148"}
+    begun = {**EVENTS[0], "number": 4, "generation": 2, "kind": "switchover", "data": {"by": "user ann"}}
+
+    async def story(api: Served) -> None:
+        api.ops.told = [begun, change]
+        assert [e["data"]["by"] for e in (await api.get("/clusters/orders/changes")).json] == ["user ann"]
+        assert (await api.get("/clusters/orders/history")).json == [
+            [1, 0x3000148, "event 1", "2026-01-01T00:00:00+00:00", "pg2"]
+        ]
+        assert (await api.get("/clusters/orders/uri?for=read&dbname=shop")).body.startswith(b"postgresql://")
+        for path in ("parameters?name=work_mem", "parameters/versions", "check", "recordings", "events/5"):
+            assert (await api.get(f"/clusters/orders/{path}")).status == 401, path
+        assert not api.ops.orders
+        viewer = {"access": Access.VIEWER}
+        api.ops.outcome = Outcome(
+            Result.DONE, "", data={"recordings": [], "event": change, "recording": None}
+        )
+        assert (await api.get("/clusters/orders/parameters?name=work_mem", **viewer)).status == 200
+        assert (await api.get("/clusters/orders/parameters/versions", **viewer)).status == 200
+        assert (await api.get("/clusters/orders/recordings", **viewer)).json == []
+        assert (await api.get("/clusters/orders/events/5", **viewer)).json["explained"] is None
+        assert (await api.get("/clusters/orders/events/5/recording", **viewer)).status == 404
+        assert [type(order[1]) for order in api.ops.orders[:2]] == [ShowParameters, ShowVersions]
+        assert (await api.get("/clusters/orders/check", **viewer)).json[0]["fix"] == "let it have one"
+        assert (await api.post("/reload", **viewer)).status == 403
+        assert (await api.post("/reload")).json == {"text": "added: shop"}
+        api.ops.outcome = Outcome(Result.FAILED, "pg1 does not answer")
+        assert (await api.get("/clusters/orders/parameters", **viewer)).status == 503
 
     run(story)
 
@@ -472,7 +527,8 @@ def test_tls_and_client_certificates(run: Run, tmp_path: Path) -> None:
         api.tls = client("stranger")
         plain = b"GET /clusters HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         assert await api.raw(plain) == b""
-        assert [who for _, who, _ in api.orders] == ["certificate dba"]
+        assert [by.who for by in api.ops.givers if by] == ["certificate dba"]
+        assert [told[2].who for told in api.denied] == ["certificate intern"]  # and then nobody, too soon
         api.tls = None
         assert await api.raw(plain) == b""
 
@@ -485,11 +541,11 @@ def test_tls_and_client_certificates(run: Run, tmp_path: Path) -> None:
 def test_an_address_that_is_taken() -> None:
     async def story() -> None:
         spec = HttpSpec(port=free_port(), asked_for=True)
-        async with serving(FakeOperations(), spec, lambda *_: None):
+        async with serving(FakeOperations(), spec, BACKING):
             with pytest.raises(ConfigError, match="cannot listen"):
-                async with serving(FakeOperations(), spec, lambda *_: None):
+                async with serving(FakeOperations(), spec, BACKING):
                     pass
-            async with serving(FakeOperations(), replace(spec, asked_for=False), lambda *_: None) as port:
+            async with serving(FakeOperations(), replace(spec, asked_for=False), BACKING) as port:
                 assert port is None  # told in the log; the controller goes on
 
     asyncio.run(story())
@@ -498,7 +554,7 @@ def test_an_address_that_is_taken() -> None:
 def test_the_face_follows_the_configuration() -> None:
     async def story() -> None:
         one, other = (HttpSpec(port=free_port(), asked_for=True) for _ in range(2))
-        async with HttpFace(FakeOperations(clusters=[STATUS]), lambda *_: None) as face:
+        async with HttpFace(FakeOperations(clusters=[STATUS]), BACKING) as face:
             for spec in (one, other, one):
                 await face.serve(spec)
                 assert (await Served(FakeOperations(), spec.port, {}).get("/clusters")).status == 200

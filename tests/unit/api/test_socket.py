@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import pwd
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from pgvigil.api import socket_server
 from pgvigil.api.socket_client import SocketOperations
 from pgvigil.api.socket_server import serve
 from pgvigil.api.wire import LINE_MAX
-from pgvigil.controller.operations import Json, Outcome, Result
+from pgvigil.controller.operations import Giver, Json, Outcome, Result
 from pgvigil.errors import Bug, ConfigError, Unreachable, Unsafe, UsageError
 from pgvigil.model.command import Switchover
 from pgvigil.model.units import ClusterName, NodeName
@@ -76,6 +77,8 @@ def test_an_order_tells_its_progress_and_outcome(path: Path) -> None:
     run(ops, path, body)
     assert heard == ["stopping pg1", "promoting pg2"]
     assert ops.orders == [(ORDERS, COMMAND, False, 5.0)]
+    own = Giver(f"user {pwd.getpwuid(os.getuid()).pw_name}", f"socket, process {os.getpid()}")
+    assert ops.givers == [own]  # the kernel's word, not the client's
 
 
 def test_status_and_events_come_item_by_item(path: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from pgvigil.api.wire import (
-    COMMANDS,
     AskEvents,
     AskStatus,
     Order,
@@ -24,6 +23,7 @@ from pgvigil.api.wire import (
 from pgvigil.controller.operations import Outcome, Result
 from pgvigil.errors import PgvigilError, Unsafe, UsageError
 from pgvigil.model.command import (
+    COMMANDS,
     CancelScheduled,
     Command,
     DemoteSite,

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from pgvigil.cli.uri import Format, Purpose, connection_string
+from pgvigil.config.uri import Format, Purpose, connection_string
 from pgvigil.model.spec import FollowedCluster, NodeSpec, Tag
 from pgvigil.model.units import NodeName
 from tests.builders import a_cluster, changed_node, changed_spec

@@ -1,0 +1,23 @@
+"""What stands behind the HTTP face beside `Operations`. Light: whoever makes it needs no HTTP."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pgvigil.controller.operations import Giver
+from pgvigil.model.check import CheckItem
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import ClusterName
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """Functions of the controller's process."""
+
+    denied: Callable[[ClusterName, str, Giver, str, int], None]
+    """Keeps that a command was given by somebody who may not: cluster, command, who, why, untold before."""
+    spec: Callable[[ClusterName], ClusterSpec]
+    """The settings of a cluster that there is."""
+    check: Callable[[ClusterName], Awaitable[list[CheckItem]]]
+    """Looks whether a cluster is ready. Raises ConfigError, UsageError."""
+    reload: Callable[[], Awaitable[str]]
+    """Reads the configuration again; what changed, as a sentence. Raises ConfigError."""
