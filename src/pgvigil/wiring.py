@@ -27,6 +27,7 @@ from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.hooks import Hooks
+from pgvigil.ports.notify.office import Office
 from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
@@ -141,12 +142,17 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             hooks = Hooks()
             group.create_task(hooks.run())
             hooks.serve(config.clusters)
-            fleet = make_fleet(store, notifiers=(hooks,), advisor=hooks)
+            office = Office(SystemClock())
+            office.serve(config.notify)
+            fleet = make_fleet(store, notifiers=(hooks, office), advisor=hooks)
+            office.report_to(fleet.noted)
+            group.create_task(office.run())
 
             async def reload() -> str:
                 fresh = reread()
                 await face.serve(fresh.http)
                 hooks.serve(fresh.clusters)
+                office.serve(fresh.notify)
                 return await fleet.guard(fresh.clusters)
 
             async def look(name: ClusterName) -> list[CheckItem]:

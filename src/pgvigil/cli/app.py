@@ -14,6 +14,7 @@ from pgvigil.cli import (
     look,
     migrate,
     nodes,
+    notify,
     operate,
     parameters,
     protect,
@@ -123,6 +124,7 @@ for family in (
     clone,
     nodes,
     tokens,
+    notify,
 ):
     family.add_to(app)
 

@@ -1,6 +1,7 @@
 """A change of the configuration file: proved, shown as a diff, written, and told the controller."""
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from pgvigil.cli.reach import Config
 
+URL = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]*)://[^\s'",}\]]+""")
+"""Anything like a URL; what follows its scheme may be a secret."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -28,11 +32,9 @@ class Change:
 
     @property
     def diff(self) -> list[str]:
-        """As `diff -u` prints it."""
-        lines = difflib.unified_diff(
-            self.old.splitlines(), self.new.splitlines(), str(self.file), str(self.file), lineterm="", n=2
-        )
-        return list(lines)
+        """As `diff -u` prints it, without the targets of messages: their URLs may be secrets."""
+        old, new = (URL.sub(r"\1://…", text).splitlines() for text in (self.old, self.new))
+        return list(difflib.unified_diff(old, new, str(self.file), str(self.file), lineterm="", n=2))
 
 
 def worked_out(desk: Desk, edit: "Callable[[str], str]") -> Change:

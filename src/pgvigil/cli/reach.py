@@ -4,7 +4,7 @@
 their own `Reach` in place of `REAL`.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +16,7 @@ from pgvigil.errors import Unreachable
 from pgvigil.model.check import CheckItem
 from pgvigil.model.face import HttpSpec
 from pgvigil.model.guard import GuardReport
+from pgvigil.model.notify import TargetSpec
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
 
@@ -46,6 +47,11 @@ class Config(Protocol):
     @property
     def http(self) -> HttpSpec | None:
         """How HTTP is to be served; None: not at all."""
+        ...
+
+    @property
+    def notify(self) -> Mapping[ClusterName, Sequence[TargetSpec]]:
+        """Where messages about each cluster go."""
         ...
 
 

@@ -159,6 +159,7 @@ def _systemd(wish: _Wish) -> str:
             str(found.socket),
             wish.user,
             found.clusters,
+            tuple(dict.fromkeys(target for each in found.notify.values() for target in each)),
         )
     )
 

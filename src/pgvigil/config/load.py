@@ -5,7 +5,7 @@ No message repeats a value of the file, for a value may be a secret in the wrong
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from pgvigil.config.schema import ClusterSection, FileSection, LogFormat, LogLev
 from pgvigil.config.section import local_path
 from pgvigil.errors import ConfigError
 from pgvigil.model.face import HttpSpec
+from pgvigil.model.notify import TargetSpec
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName
 
@@ -40,6 +41,8 @@ class Config:
     log_level: LogLevel
     http: HttpSpec | None = None
     """None: no HTTP."""
+    notify: Mapping[ClusterName, tuple[TargetSpec, ...]] = field(default_factory=dict)
+    """Where messages about each cluster go."""
 
     def cluster(self, name: ClusterName) -> ClusterSpec:
         """The cluster of that name. Raises KeyError."""
@@ -126,6 +129,7 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         log_format=section.log.format,
         log_level=section.log.level,
         http=section.http.spec(folder),
+        notify={ClusterName(name): each.notify.specs(folder) for name, each in merged.items()},
     )
 
 

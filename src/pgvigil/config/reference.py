@@ -95,7 +95,7 @@ def _sections(section: type[Section], path: str) -> Iterator[tuple[str, type[Sec
 
 
 def _shown_elsewhere(place: str) -> bool:
-    return place == "hooks" or ".nodes.NAME." in place or ".witnesses.NAME." in place
+    return place in ("hooks", "notify") or ".nodes.NAME." in place or ".witnesses.NAME." in place
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -21,6 +21,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     yield from _nodes(cluster)
     yield from _upstreams(cluster)
     yield from _witnesses(cluster)
+    yield from _notify(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
 
@@ -40,6 +41,13 @@ def between(clusters: Mapping[str, ClusterSection]) -> Iterator[tuple[str, Compl
             yield name, (place, f"leads back to itself: {' → '.join(circle)}")
         elif clusters[other].standby_of is not None:
             yield name, (place, f"is a standby cluster itself: {other}; follow the one that it follows")
+
+
+def _notify(cluster: ClusterSection) -> Iterator[Complaint]:
+    """Each target has one way to its URL."""
+    for name, target in cluster.notify.targets.items():
+        if len(target.sources()) != 1:
+            yield ("notify", "targets", name), "needs one of url, url_file, url_command, url_env"
 
 
 def _protection(cluster: ClusterSection) -> Iterator[Complaint]:

@@ -20,6 +20,7 @@ from pgvigil.config.access import (
 )
 from pgvigil.config.cloning import CloneSection
 from pgvigil.config.http import HttpSection
+from pgvigil.config.notify import NotifySection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
 from pgvigil.config.site import StandbyOfValue
@@ -182,6 +183,7 @@ class SharedSection(Section):
     hooks: HooksSection = Field(
         default=HooksSection(), description="Programs of yours that are told of events."
     )
+    notify: NotifySection = Field(default=NotifySection(), description="Messages to people.")
     clone: CloneSection = Field(default=CloneSection(), description="How copies of nodes are made.")
     keep_old_data: StrictBool = Field(
         default=False,
@@ -263,12 +265,13 @@ class FileSection(Section):
         default=(), description="Short for `defaults: {reference_targets: …}`."
     )
     hooks: HooksSection = Field(default=HooksSection(), description="Short for `defaults: {hooks: …}`.")
+    notify: NotifySection = Field(default=NotifySection(), description="Short for `defaults: {notify: …}`.")
     http: HttpSection = Field(default=HttpSection(), description="The HTTP face of the controller.")
     log: LogSection = Field(default=LogSection(), description="The controller's log.")
 
     def merged(self) -> dict[str, ClusterSection]:
         """Every cluster with the defaults laid below it."""
-        short = {name: getattr(self, name) for name in ("reference_targets", "hooks")}
+        short = {name: getattr(self, name) for name in ("reference_targets", "hooks", "notify")}
         given = {name: value for name, value in short.items() if name in self.model_fields_set}
         below = self.defaults.over(SharedSection(**given))
         return {name: cluster.over(_as_cluster(below)) for name, cluster in self.clusters.items()}

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from pgvigil.config.section import CREDENTIALS
+from pgvigil.model.notify import TargetSpec
 from pgvigil.model.spec import ClusterSpec, LocalShell, SshShell
 
 _SHUT_IN: Final = """\
@@ -54,6 +55,8 @@ class Service:
     user: str
     """Empty: as the configuration needs it."""
     clusters: Sequence[ClusterSpec]
+    targets: Sequence[TargetSpec] = ()
+    """Where messages go."""
 
 
 def service_unit(service: Service) -> str:
@@ -73,7 +76,7 @@ def service_unit(service: Service) -> str:
         "Type=exec",
         f"User={user}",
         *_places(service),
-        *_credentials(service.clusters),
+        *_credentials(service.clusters, service.targets),
         f"ExecStart={' '.join(map(_word, service.program))} run --config {_word(service.config_file)}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=always",
@@ -102,9 +105,10 @@ def _places(service: Service) -> Iterator[str]:
         yield f"RuntimeDirectory={socket.name}" if runtime else f"ReadWritePaths={_word(str(socket))}"
 
 
-def _credentials(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
+def _credentials(clusters: Sequence[ClusterSpec], targets: Sequence[TargetSpec]) -> Iterator[str]:
     """One for every file of `$CREDENTIALS_DIRECTORY` that the configuration names."""
-    names = sorted({a or b for text in _texts(clusters) for a, b in _CREDENTIAL.findall(text)})
+    texts = (*_texts(clusters), *(target.place for target in targets))
+    names = sorted({a or b for text in texts for a, b in _CREDENTIAL.findall(text)})
     yield from (f"LoadCredential={name}:/etc/pgvigil/credentials/{name}" for name in names)
 
 

@@ -140,6 +140,15 @@ class Fleet:
         controller = self._cluster(cluster)
         audit.denied(controller.journal, _generation(controller), command, by, why, untold=untold)
 
+    def noted(
+        self, cluster: ClusterName, kind: str, text: str, level: Level, *, hint: str, target: str
+    ) -> None:
+        """Keep and tell what happened to messages for a target. A cluster that is gone has no more events."""
+        if guarded := self._clusters.get(cluster):
+            record, journal = guarded.controller.record, guarded.controller.journal
+            generation = record.generation if record else Generation(0)
+            journal.tell(kind, text, level, generation, hint=hint, data={"target": target})
+
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:
         """See `Operations`."""
         if cluster is not None:

@@ -3,7 +3,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -39,6 +39,7 @@ from pgvigil.model.command import (
 )
 from pgvigil.model.face import HttpSpec
 from pgvigil.model.guard import GuardReport
+from pgvigil.model.notify import TargetSpec
 from pgvigil.model.spec import CheckpointPace, ClusterSpec, Fencing, Tag, WhenUnreachable
 from pgvigil.model.step import Copying, RebuildMethod
 from pgvigil.model.units import ClusterName, NodeName
@@ -56,6 +57,7 @@ class Configured:
     log_format: str = "text"
     log_level: str = "info"
     http: HttpSpec | None = None
+    notify: Mapping[ClusterName, Sequence[TargetSpec]] = field(default_factory=dict)
 
 
 @dataclass

@@ -129,6 +129,7 @@ def test_every_default_in_one_place() -> None:
         log_format=LogFormat.TEXT,
         log_level=LogLevel.INFO,
         http=HttpSpec(),
+        notify={ClusterName("orders"): ()},
     )
 
 

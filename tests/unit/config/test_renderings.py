@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_visudo_accepts_the_lines(tmp_path: Path) -> None:
 
 def unit(*clusters: ClusterSpec, **changes: str) -> str:
     program = (sys.executable, "-m", "pgvigil")
-    told = {
+    told: dict[str, Any] = {
         "config_file": "/etc/pgvigil/pgvigil.yaml",
         "state_dir": "/var/lib/pgvigil",
         "socket": "/var/lib/pgvigil/pgvigil.sock",
