@@ -13,6 +13,7 @@ from starlette.routing import Route
 from pgvigil import __version__
 from pgvigil.api import commands, openapi, wire
 from pgvigil.api.backing import Backing
+from pgvigil.api.dashboard import add_dashboard
 from pgvigil.api.face import Face, NotFound
 from pgvigil.api.gate import Gate, Unauthorized
 from pgvigil.api.health import CHECKS, Case, cluster_passes, passes, wanted
@@ -40,6 +41,7 @@ def make_app(ops: Operations, gate: Gate, backing: Backing) -> FastAPI:
     _add_health(app, face)
     add_reads(app, face)
     _add_commands(app, face)
+    add_dashboard(app, face)
     app.openapi_schema = openapi.described(app.openapi())
     return app
 

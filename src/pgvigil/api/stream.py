@@ -1,11 +1,13 @@
 """Server-sent events: what happens, and how clusters are, to any number of clients at their own pace.
 
-Each client has a short queue. One that does not read is dropped; it comes back with `Last-Event-ID` and
-gets from the store what it missed.
+Each client has a mailbox: a short queue of events, and the newest state of each cluster, so that many
+clusters fill no queue. A client that does not read is dropped; it comes back with `Last-Event-ID` and gets
+from the store what it missed.
 """
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +17,7 @@ from pgvigil.errors import PgvigilError
 from pgvigil.model.units import ClusterName
 
 QUEUE_MAX: Final = 256
-"""Messages that may wait for one client."""
+"""Events that may wait for one client."""
 STREAMS_MAX: Final = 2_000
 LOOK_EVERY_S: Final = 0.25
 """How often events and states are looked at for all clients together."""
@@ -44,12 +46,53 @@ class _Told:
     at: float
 
 
+class Mailbox:
+    """What waits for one client: events in their order, and of each cluster only the newest state."""
+
+    def __init__(self) -> None:
+        self._events: deque[Message] = deque()
+        self._states: dict[str, Message] = {}
+        self._news = asyncio.Event()
+        self.is_closed = False
+
+    def put_event(self, what: Message) -> None:
+        """One more event; one too many closes it."""
+        if len(self._events) >= QUEUE_MAX:
+            self.close()
+            return
+        self._events.append(what)
+        self._news.set()
+
+    def put_state(self, cluster: str, what: Message) -> None:
+        """The newest state of a cluster takes the place of what was not read yet."""
+        self._states[cluster] = what
+        self._news.set()
+
+    def close(self) -> None:
+        """Nothing more is put in; what waits is not sent."""
+        self.is_closed = True
+        self._events.clear()
+        self._states.clear()
+        self._news.set()
+
+    async def take(self, within_s: float) -> list[Message]:
+        """All that waits, as soon as there is something. Raises TimeoutError."""
+        async with asyncio.timeout(within_s):
+            await self._news.wait()
+        if not self.is_closed:
+            self._news.clear()
+        found = [*self._events, *self._states.values()]
+        self._events.clear()
+        self._states.clear()
+        return found
+
+
 class Hub:
     """Looks once for all listeners. Costs nothing while nobody listens."""
 
     def __init__(self, ops: Operations) -> None:
         self._ops = ops
-        self._listeners: dict[asyncio.Queue[Message | None], ClusterName | None] = {}
+        self._listeners: dict[Mailbox, ClusterName | None] = {}
         self._task: asyncio.Task[None] | None = None
         self._last = 0
         self._states: dict[str, _Told] = {}
@@ -61,28 +104,26 @@ class Hub:
 
     async def listen(self, cluster: ClusterName | None, after: int | None) -> AsyncIterator[Message]:
         """Events of a cluster, or of all, from after that number on, and states whenever they change."""
-        queue: asyncio.Queue[Message | None] = asyncio.Queue(QUEUE_MAX)
+        mailbox = Mailbox()
         try:
             for each in await self._beginning(cluster, after):
                 yield each
-            self._listeners[queue] = cluster
+            self._listeners[mailbox] = cluster
             self._start()
-            while True:
+            while not mailbox.is_closed:
                 try:
-                    next_one = await asyncio.wait_for(queue.get(), SILENCE_MAX_S)
+                    found = await mailbox.take(SILENCE_MAX_S)
                 except TimeoutError:
-                    yield b": still here\n\n"
-                    continue
-                if next_one is None:
-                    return
-                yield next_one
+                    found = [b": still here\n\n"]
+                for each in found:
+                    yield each
         finally:
-            self._listeners.pop(queue, None)
+            self._listeners.pop(mailbox, None)
 
     async def close(self) -> None:
         """End every stream."""
-        for queue in self._listeners:
-            _drop(queue)
+        for mailbox in self._listeners:
+            mailbox.close()
         if self._task:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -112,30 +153,24 @@ class Hub:
     async def _tell_news(self) -> None:
         for event in await self._ops.events(None, limit=CATCH_UP_MAX, after=self._last):
             self._last = max(self._last, int(event["number"]))
-            self._send(event["cluster"], message("event", event, int(event["number"])))
+            told = message("event", event, int(event["number"]))
+            for mailbox in self._mailboxes(event["cluster"]):
+                mailbox.put_event(told)
         now = asyncio.get_running_loop().time()
         for state in await self._ops.status():
             name, lasting, urgent = state["cluster"], _lasting(state), _urgent(state)
             before = self._states.get(name, _Told({}, (), -STATE_EVERY_S))
             if urgent != before.urgent or (lasting != before.lasting and now - before.at >= STATE_EVERY_S):
                 self._states[name] = _Told(lasting, urgent, now)
-                self._send(name, message("state", state))
+                told = message("state", state)
+                for mailbox in self._mailboxes(name):
+                    mailbox.put_state(name, told)
 
-    def _send(self, cluster: str, what: Message) -> None:
-        for queue, wanted in list(self._listeners.items()):
-            if wanted not in (None, cluster):
-                continue
-            try:
-                queue.put_nowait(what)
-            except asyncio.QueueFull:
-                self._listeners.pop(queue)
-                _drop(queue)
-
-
-def _drop(queue: asyncio.Queue[Message | None]) -> None:
-    while not queue.empty():
-        queue.get_nowait()
-    queue.put_nowait(None)
+    def _mailboxes(self, cluster: str) -> list[Mailbox]:
+        """Whoever wants to hear of a cluster. Those that read nothing are forgotten."""
+        for closed in [mailbox for mailbox in self._listeners if mailbox.is_closed]:
+            del self._listeners[closed]
+        return [mailbox for mailbox, wanted in self._listeners.items() if wanted in (None, cluster)]
 
 
 PASSING: Final = frozenset(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,7 +183,11 @@ def test_patronis_shape_of_a_cluster(run: Run) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "place"),
     [
-        ("/", 404, ""),
+        ("/nothing", 404, ""),
+        ("/ui/nothing.js", 404, ""),
+        ("/ui/../http_app.py", 404, ""),
+        ("/ui/%2e%2e/%2e%2e/py.typed", 404, ""),
+        ("/ui/..%2f..%2fpy.typed", 404, ""),
         ("/clusters/nope", 404, "nope"),
         ("/clusters/nope/primary", 404, "nope"),
         ("/clusters/orders/nodes/pg9/primary", 404, "pg9"),
@@ -437,6 +442,22 @@ def test_a_stream_tells_states_and_events_and_what_was_missed(run: Run) -> None:
     run(story)
 
 
+def test_the_state_of_more_clusters_than_a_queue_holds_drops_nobody(run: Run) -> None:
+    async def story(api: Served) -> None:
+        names = {f"c{number}" for number in range(2 * QUEUE_MAX)}
+        api.ops.clusters = [{**STATUS, "cluster": name} for name in names]
+        async with stream(api, "/events") as following:
+            first = {(await following())["data"]["cluster"] for _ in names}
+            api.ops.clusters = [{**each, "health": "changing"} for each in api.ops.clusters]
+            told: set[str] = set()
+            while told != names:
+                state = (await following())["data"]
+                told |= {state["cluster"]} if state["health"] == "changing" else set()
+        assert first == names
+
+    run(story)
+
+
 def test_a_client_that_does_not_read_is_dropped_and_others_are_served(run: Run) -> None:
     async def story(api: Served) -> None:
         deaf = [await api.open() for _ in range(20)]
@@ -585,3 +606,25 @@ def test_tokens_are_kept_as_hashes_for_their_owner_alone(tmp_path: Path) -> None
     assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o600
     assert secret not in (tmp_path / "tokens").read_text()
     assert read_tokens(tmp_path / "tokens") == (token,)
+
+
+def test_the_dashboard_loads_from_here_alone_and_knows_its_visitor(run: Run) -> None:
+    async def story(api: Served) -> None:
+        page = await api.get("/")
+        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        parts = re.findall(r'(?:src|href)="(/[^"]+)"', page.body.decode())
+        assert "/ui/js/main.js" in parts
+        for path in ("/", *parts):
+            answer = await api.get(path)
+            assert answer.status == 200, path
+            assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+            assert answer.headers["cache-control"] == "no-cache"
+            again = await api.get(path, if_none_match=answer.headers["etag"])
+            assert (again.status, again.body) == (304, b"")
+        assert (await api.get("/caller")).json == {"name": None, "access": None}
+        for access in Access:
+            found = await api.get("/caller", access=access)
+            assert found.json == {"name": f"token a-{access}", "access": access}
+        assert (await api.get("/caller", authorization="Bearer wrong")).status == 401
+
+    run(story)

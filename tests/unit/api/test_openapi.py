@@ -21,7 +21,7 @@ from tests.builders import a_cluster
 from tests.fake_operations import FakeOperations
 
 PAGE_OF_PEOPLE = Path(__file__).parents[3] / "docs" / "operate" / "http.md"
-NO_COMMAND = {"/metrics", "/openapi.json"}
+NO_COMMAND = {"/caller", "/metrics", "/openapi.json"}
 SPOKEN_ABROAD = {"cluster", "history"}
 READING = {"show-parameters", "show-versions", "list-recordings", "fetch-recording"}
 
