@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgvigil.model.record import ClusterRecord, Origin, Paths, Phase
+from pgvigil.model.shell import SshShell
 from pgvigil.model.sighting import (
     Answer,
     ClusterView,
@@ -44,7 +45,6 @@ from pgvigil.model.spec import (
     Protection,
     Rate,
     Replication,
-    SshShell,
     Timings,
     WhenUnreachable,
     slot_name,

@@ -14,18 +14,21 @@ from pgvigil.api.peer import user_name
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
-from pgvigil.controller.cluster import ClusterController, Mode
+from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
+from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
 from pgvigil.model.check import CheckItem
 from pgvigil.model.guard import GuardReport
 from pgvigil.model.record import Paths
-from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec
+from pgvigil.model.shell import LocalShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
+from pgvigil.ports.endpoints import make_endpoints
 from pgvigil.ports.hooks import Hooks
 from pgvigil.ports.notify.office import Office
 from pgvigil.ports.ping import NetworkPinger
@@ -38,6 +41,9 @@ from pgvigil.store.sqlite import FILE_NAME, SqliteStore
 
 COMMAND_ENDS_S = 30.0
 """How long a starting controller waits for a command that holds the state."""
+
+ENDPOINTS_S = 10.0
+"""How long a command without a running controller waits at its end for endpoints that are being moved."""
 
 
 def node_ports(spec: NodeSpec) -> NodePorts:
@@ -82,6 +88,7 @@ def cluster_controller(
         advisor=advisor,
         witnesses=witness_shells(spec),
         far={node.name: node_ports(node) for node in spec.standby_of.nodes} if spec.standby_of else None,
+        endpoints=make_endpoints(spec, nodes),
     )
 
 
@@ -114,6 +121,7 @@ async def local_operations(config: Config, *, clusters: Sequence[ClusterName]) -
             async with fleet.running(wanted):
                 await fleet.looked()
                 yield fleet
+                await fleet.endpoints_settled(within_s=ENDPOINTS_S)
 
 
 @contextlib.asynccontextmanager
@@ -175,7 +183,9 @@ async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:
     async def one(spec: ClusterSpec) -> list[CheckItem]:
         nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
         try:
-            return await survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock(), witnesses)
+            here = survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock(), witnesses)
+            there = survey.check_endpoints(spec, make_endpoints(spec, nodes))
+            return [item for items in await asyncio.gather(here, there) for item in items]
         finally:
             for ports in nodes.values():
                 ports.close()

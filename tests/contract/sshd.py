@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgvigil.demo.ports import free_port
-from pgvigil.model.spec import SshShell
+from pgvigil.model.shell import SshShell
 
 # Debian keeps sshd out of the PATH of ordinary users.
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pgvigil.model.spec import CommandShell, LocalShell, ShellSpec, SshShell
+from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.ports.contract import Output, Shell, ShellLost, ShellRefused
 from pgvigil.ports.shell import make_shell
 from tests.contract.sshd import SSHD, Sshd, running_sshd

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from pgvigil.model.spec import CommandShell, NodeSpec
+from pgvigil.model.shell import CommandShell
+from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import NodeName
 from pgvigil.model.vantage import Reach, Witness
 from pgvigil.ports.clock import SystemClock

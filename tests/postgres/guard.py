@@ -11,18 +11,18 @@ from typing import Any, TypeVar
 
 import structlog
 
-from pgvigil.controller.cluster import Mode
 from pgvigil.controller.fleet import Fleet
+from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.errors import TimedOut
 from pgvigil.model.command import Command
+from pgvigil.model.shell import LocalShell
 from pgvigil.model.spec import (
     AfterCrash,
     ClusterSpec,
     FailoverPolicy,
     Fencing,
-    LocalShell,
     NodeSpec,
     Protection,
     Replication,

@@ -16,7 +16,8 @@ from pgvigil.demo.binaries import Binaries
 from pgvigil.demo.servers import Server, Servers, config_text, run_sql, wait_until
 from pgvigil.errors import ConfigError
 from pgvigil.model.check import CheckItem, CheckLevel
-from pgvigil.model.spec import ClusterSpec, CommandShell, NodeSpec, PgCtl, Systemd, WhenUnreachable
+from pgvigil.model.shell import CommandShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Systemd, WhenUnreachable
 from pgvigil.model.units import NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.ping import NetworkPinger

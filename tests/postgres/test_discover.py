@@ -8,7 +8,7 @@ from pgvigil.controller.survey import Discovered, discover
 from pgvigil.demo.servers import Server, Servers
 from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.check import CheckLevel
-from pgvigil.model.spec import LocalShell, ShellSpec
+from pgvigil.model.shell import LocalShell, ShellSpec
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.wiring import node_ports

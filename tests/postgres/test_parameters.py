@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from pgvigil.controller.cluster import Mode
+from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Outcome
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer

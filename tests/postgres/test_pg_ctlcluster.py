@@ -14,7 +14,8 @@ from pgvigil.demo.binaries import Binaries
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import RestartServers, Role, Switchover
-from pgvigil.model.spec import ClusterSpec, CommandShell, NodeSpec, PgCtlCluster
+from pgvigil.model.shell import CommandShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtlCluster
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import cluster_spec, guarding
 

@@ -21,8 +21,9 @@ from pgvigil.demo.ports import HOST
 from pgvigil.demo.servers import LOGIN, REPLICATION_LOGIN, Server, Servers, Setting, wait_until
 from pgvigil.errors import PgvigilError, StepFailed, Unreachable, WorldChanged
 from pgvigil.model.record import Paths
+from pgvigil.model.shell import LocalShell
 from pgvigil.model.sighting import HostAnswer, Postmaster
-from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec, Replication
+from pgvigil.model.spec import ClusterSpec, NodeSpec, Replication
 from pgvigil.model.step import Rebuild, RebuildMethod
 from pgvigil.model.units import Generation, Instant, NodeName
 from pgvigil.ports.clock import SystemClock

@@ -10,7 +10,7 @@ from threading import Thread
 import psycopg
 import pytest
 
-from pgvigil.controller.cluster import Mode
+from pgvigil.controller.mode import Mode
 from pgvigil.demo.binaries import Binaries
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer

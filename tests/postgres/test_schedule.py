@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgvigil.controller.cluster import Mode
+from pgvigil.controller.mode import Mode
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
 from pgvigil.model.command import CancelScheduled, Drill, RestartServers, Schedule, Switchover

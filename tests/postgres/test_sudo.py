@@ -16,7 +16,8 @@ from pgvigil.config.sudoers import sudoers
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.model.check import CheckLevel
 from pgvigil.model.command import RestartServers, Switchover
-from pgvigil.model.spec import ClusterSpec, CommandShell, LocalShell, NodeSpec, Systemd
+from pgvigil.model.shell import CommandShell, LocalShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec, Systemd
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import cluster_spec, guarding
 from tests.postgres.test_check import assert_found, check

@@ -1,7 +1,7 @@
 """What every effect works with: the ways to the nodes, where their data lies, and proof of a fresh look."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -84,6 +84,10 @@ class Place:
             raise StepFailed(f"the shell on {self.spec.name} is confused", detail=str(error)) from error
 
 
+async def _nobody_waits() -> None:
+    """Without endpoints there is nobody to hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """One cluster's ports, as effects use them. `generation` is the record's at this moment."""
@@ -99,6 +103,8 @@ class Bench:
     """Progress for people: the node and a sentence."""
     far: Mapping[NodeName, NodePorts] = field(default_factory=dict)
     """The ways to the nodes of the cluster that this one is to follow."""
+    hold_clients: Callable[[], Awaitable[None]] = _nobody_waits
+    """Has clients wait at the endpoints. Raises StepFailed."""
 
     def place(self, name: NodeName) -> Place:
         """Raises StepFailed if the node has no shell, or nobody knows where its data lies."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pgvigil.act import fence, rebuild, replication, rescue, slots, synchrony
+from pgvigil.act import endpoints, fence, rebuild, replication, rescue, slots, synchrony
 from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.errors import PgvigilError, StepFailed
 from pgvigil.model.step import (
@@ -17,6 +17,7 @@ from pgvigil.model.step import (
     Fence,
     FenceByCommand,
     Follow,
+    HoldClients,
     MakeSlots,
     Nudge,
     Promote,
@@ -51,6 +52,7 @@ EFFECTS: Final[Mapping[type[Any], Effect]] = {
     Follow: Effect(replication.confirm_follow, replication.follow, 5.0),
     SetSync: Effect(synchrony.confirm_set_sync, synchrony.set_sync, 8.0),
     Checkpoint: Effect(replication.confirm_checkpoint, replication.checkpoint, 310.0),
+    HoldClients: Effect(endpoints.confirm_hold, endpoints.hold_clients, 60.0),
     Stop: Effect(fence.confirm_stop, fence.stop_primary, 16.0),
     StartPrimary: Effect(replication.confirm_start, replication.start_primary, 3600.0),
     RestartServer: Effect(replication.confirm_restart, replication.restart_server, 2 * 3600.0),

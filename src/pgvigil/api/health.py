@@ -81,11 +81,11 @@ class Case:
 
     @property
     def is_primary(self) -> bool:
-        """The primary of record, while its place is not being changed, unless it is proved not to serve."""
-        if self.node["name"] != self.cluster["primary"] or self.cluster["phase"] != Phase.STABLE:
+        """Where clients that write belong, unless it is proved not to serve."""
+        if self.node["name"] != self.cluster["serves"]:
             return False
-        if self.cluster["standby_cluster"]:
-            return False
+        if self.cluster["phase"] == Phase.PROMOTING:
+            return True  # verified at the node itself, before any look could show it
         return self.node["state"] == State.PRIMARY or self.node["state"] in UNKNOWN
 
     @property

@@ -195,6 +195,8 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
             yield _note(symbols(console).busy, NOTE, node["name"], _backup(backup))
     if there := cluster.get("standby_of"):
         yield _far(console, there)
+    for endpoint in cluster.get("endpoints", ()):
+        yield _endpoint(console, endpoint)
     for witness in cluster["witnesses"]:
         yield _witness(console, witness)
     if (sync := cluster["sync"]) and (less := _less_than_wanted(sync)):
@@ -231,6 +233,21 @@ def _backup(backup: Shape) -> str:
         left = seconds_text(float(backup["left_s"])) if backup["left_s"] >= 60 else f"{backup['left_s']} s"
         text += f", {bytes_text(backup['rate_bytes'])}/s, {left} left"
     return text
+
+
+def _endpoint(console: Console, endpoint: Shape) -> RenderableType:
+    """Where an endpoint leads, or why it does not lead where it ought to."""
+    signs, title = symbols(console), f"endpoint {endpoint['name']}"
+    leads = f"leads to {endpoint['primary'] or 'nobody'}"
+    match endpoint["state"]:
+        case "failed":
+            return _note(signs.bad, BAD, title, f"cannot be moved: {endpoint['detail']}")
+        case "ok":
+            return _note(signs.note, DIM, title, leads)
+        case "moving":
+            return _note(signs.busy, NOTE, title, f"on its way to {endpoint['wanted'] or 'nobody'}")
+        case _:
+            return _note(signs.note, DIM, title, "not heard of yet")
 
 
 def _witness(console: Console, witness: Shape) -> RenderableType:

@@ -10,17 +10,14 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_valida
 
 from pgvigil.config.section import Section, local_path
 from pgvigil.config.units import Duration, Host, Kind, PathText, Size, Text
+from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.model.spec import (
-    CommandShell,
     Control,
-    LocalShell,
     OwnCommands,
     PgCtl,
     PgCtlCluster,
     Replication,
-    ShellSpec,
     SpareSlots,
-    SshShell,
     Systemd,
 )
 

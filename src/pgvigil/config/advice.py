@@ -31,7 +31,6 @@ _REFUSED: Final[dict[str, str]] = {
     "replication": "is no keyword here: leave it out",
 }
 _LATER: Final[dict[str, str]] = {
-    "endpoints": "is not in this release; endpoints come with a later one",
     "listen": "is not in this release; commands come through socket:",
     "etcd": "is not in this release; one controller keeps its state in state_dir:",
 }
@@ -89,6 +88,8 @@ def section_at(place: tuple[str, ...]) -> type[Section] | None:
     """The section that has its place there."""
     here: Any = FileSection
     for part in place:
+        if part.isdigit():
+            continue  # which of a list
         if isinstance(here, type) and issubclass(here, Section):
             field = here.model_fields.get(part)
             here = inner(field.annotation) if field else None

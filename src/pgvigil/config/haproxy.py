@@ -5,6 +5,7 @@ Source: HAProxy's configuration manual, 5.2 (agent-check, agent-send, on-marked-
 
 from typing import Final
 
+from pgvigil.model.endpoint import Haproxy
 from pgvigil.model.spec import ClusterSpec, NodeSpec, Tag
 
 HEAD: Final = """# HAProxy for {cluster}, written by: pgvigil render haproxy {cluster}
@@ -16,7 +17,7 @@ HEAD: Final = """# HAProxy for {cluster}, written by: pgvigil render haproxy {cl
 global
     maxconn 4000
     spread-checks 0
-
+{socket}
 defaults
     mode tcp
     timeout connect 2s
@@ -40,7 +41,7 @@ def haproxy(
     readers = [node for node in spec.nodes if Tag.NO_LOAD_BALANCE not in node.tags]
     checked = "    default-server check inter 1s fall 2 rise 1 on-marked-down shutdown-sessions"
     lines = [
-        HEAD.format(cluster=spec.name, write=write, read=read),
+        HEAD.format(cluster=spec.name, write=write, read=read, socket=_sockets(spec)),
         f"listen {spec.name}_write",
         f"    bind :{write}",
         checked,
@@ -54,6 +55,15 @@ def haproxy(
         *(f"{_server(spec, node, options, f'{node.name}_primary', 'primary')} backup" for node in primaries),
     ]
     return "\n".join([*lines, ""])
+
+
+def _sockets(spec: ClusterSpec) -> str:
+    """Where the configuration's HAProxy endpoints are told of a new primary."""
+    found = (each for each in spec.endpoints if isinstance(each, Haproxy))
+    return "".join(
+        f"    stats socket {each.address}{' mode 660' if each.address.startswith('/') else ''} level admin\n"
+        for each in found
+    )
 
 
 def _server(spec: ClusterSpec, node: NodeSpec, options: str, name: str, check: str) -> str:

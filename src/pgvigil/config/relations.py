@@ -22,6 +22,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     yield from _upstreams(cluster)
     yield from _witnesses(cluster)
     yield from _notify(cluster)
+    yield from _endpoints(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
 
@@ -151,6 +152,16 @@ def _witnesses(cluster: ClusterSection) -> Iterator[Complaint]:
         if shell.via in (Via.NONE, Via.LOCAL):
             yield (*place, "shell"), "needs a shell on another host than the controller's: ssh or command"
         yield from (((*place, "shell"), wrong) for wrong in _misfits(shell, cluster))
+
+
+def _endpoints(cluster: ClusterSection) -> Iterator[Complaint]:
+    names: set[str] = set()
+    for endpoint in cluster.endpoints:
+        if endpoint.called in names:
+            yield ("endpoints",), f"has two that are called {endpoint.called}: give one a name:"
+        names.add(endpoint.called)
+        if endpoint.pgbouncer is not None:
+            yield from ((("endpoints",), f"shell: {wrong}") for wrong in endpoint.pgbouncer.misfits())
 
 
 def _node(node: NodeSection, cluster: ClusterSection) -> Iterator[Complaint]:

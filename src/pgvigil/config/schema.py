@@ -19,6 +19,7 @@ from pgvigil.config.access import (
     ShellValue,
 )
 from pgvigil.config.cloning import CloneSection
+from pgvigil.config.endpoint import EndpointsValue
 from pgvigil.config.http import HttpSection
 from pgvigil.config.notify import NotifySection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
@@ -184,6 +185,11 @@ class SharedSection(Section):
         default=HooksSection(), description="Programs of yours that are told of events."
     )
     notify: NotifySection = Field(default=NotifySection(), description="Messages to people.")
+    endpoints: EndpointsValue = Field(
+        default=(),
+        description="What clients connect to: it is moved to a new primary as soon as that is verified, and "
+        "never delays it.",
+    )
     clone: CloneSection = Field(default=CloneSection(), description="How copies of nodes are made.")
     keep_old_data: StrictBool = Field(
         default=False,
@@ -218,6 +224,7 @@ class ClusterSection(SharedSection):
             degrade=self.degrade,
             keep_old_data=self.keep_old_data,
             cloning=self.clone.spec(),
+            endpoints=tuple(each.spec(name, folder) for each in self.endpoints),
             witnesses=tuple(each.spec(name, self, folder) for name, each in self.witnesses.items()),
         )
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from pgvigil.config.section import CREDENTIALS
 from pgvigil.model.notify import TargetSpec
-from pgvigil.model.spec import ClusterSpec, LocalShell, SshShell
+from pgvigil.model.shell import LocalShell, SshShell
+from pgvigil.model.spec import ClusterSpec
 
 _SHUT_IN: Final = """\
 ProtectSystem=strict

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from pgvigil.errors import UsageError
-from pgvigil.model.spec import ClusterSpec, LocalShell, NodeSpec, SshShell, Systemd
+from pgvigil.model.shell import LocalShell, SshShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec, Systemd
 
 SYSTEMCTL: Final = "/usr/bin/systemctl"
 VERBS: Final = ("start", "stop", "restart")

@@ -6,16 +6,18 @@ next steps. Killed at any instruction and started again it goes on from the dura
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum, auto
 
 from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
 from pgvigil.act.engine import run_stages
 from pgvigil.controller import due, orders
+from pgvigil.controller.endpoints import Endpoints
 from pgvigil.controller.errands import Errands, Ground
+from pgvigil.controller.hesitation import Hesitation
 from pgvigil.controller.journal import Journal, Log
+from pgvigil.controller.mode import Mode
 from pgvigil.controller.objection import Objections
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
@@ -24,6 +26,7 @@ from pgvigil.controller.repairs import Repairs
 from pgvigil.controller.underway import Notes
 from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
+from pgvigil.decide.aim import aim
 from pgvigil.decide.failover import SUDDEN
 from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
@@ -34,9 +37,9 @@ from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Rest, SetSync, Step, sentence
+from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, SetSync, Step, sentence
 from pgvigil.model.units import Generation, NodeName
-from pgvigil.ports.contract import Advisor, Clock, NodePorts, Pinger, Shell, Store
+from pgvigil.ports.contract import Advisor, Clock, Endpoint, NodePorts, Pinger, Shell, Store
 from pgvigil.sight.watch import ClusterWatch
 
 TICK_S = 1.0
@@ -44,19 +47,6 @@ TICK_S = 1.0
 LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
-BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
-"""Pause before the same act is tried again."""
-
-
-class Mode(StrEnum):
-    """What a controller may do."""
-
-    GUARD = auto()
-    """Everything."""
-    ORDERS = auto()
-    """Carry out commands, and finish what was begun; nothing of its own accord."""
-    LOOK = auto()
-    """Nothing but look and say what it would decide."""
 
 
 class ClusterController:
@@ -77,6 +67,7 @@ class ClusterController:
         advisor: Advisor | None = None,
         witnesses: Mapping[str, Shell] | None = None,
         far: Mapping[NodeName, NodePorts] | None = None,
+        endpoints: Sequence[Endpoint] = (),
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
@@ -86,8 +77,9 @@ class ClusterController:
         self.watch = ClusterWatch(
             spec, nodes, pinger, clock, self.paths, self._witnesses, grants=grants, far=far
         )
-        learnt = self.watch.learnt_paths
-        self._bench = Bench(spec, nodes, learnt, clock, self._generation, own_shell, self._report, far or {})
+        self.endpoints, self.verified = Endpoints(endpoints, journal, clock), Generation(0)
+        ours = (self._generation, own_shell, self._report, far or {}, self.endpoints.hold)
+        self._bench = Bench(spec, nodes, self.watch.learnt_paths, clock, *ours)
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
         self.recorder = Recorder(spec, store, log)
@@ -98,8 +90,7 @@ class ClusterController:
         self._objections = Objections(advisor, clock)
         self._unwritten = Unwritten()
         self._taken: Order | None = None
-        self._again = 0
-        self._last_act: tuple[object, ...] = ()
+        self._hesitation = Hesitation()
         self.view: ClusterView = self.watch.view()
         self.diagnosis = Diagnosis()
         self.plan = Plan(Rest())
@@ -112,6 +103,7 @@ class ClusterController:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.journal.run())
+                group.create_task(self.endpoints.run())
                 group.create_task(self.watch.run())
                 group.create_task(self._repairs.run())
                 group.create_task(self.recorder.run())
@@ -156,6 +148,7 @@ class ClusterController:
             await self._take_over()
         else:
             self.record = await self.notes.written(self.record)
+            self._point()
             self.watch.suspect = self.record.primary
             self.diagnosis = diagnose(self.spec, self.record, self.view)
             self.journal.notice(self.view, self.diagnosis, self.record.generation)
@@ -200,7 +193,7 @@ class ClusterController:
     async def _act(self, act: Act) -> None:
         """Record first, then the stages; then a fresh look, the only way an outcome comes back."""
         assert self.record is not None
-        await self._hesitate(act)
+        await self._hesitation.before(act)
         if hold := self._unwritten.holds(act, self._clock.now()):
             self._held(hold)
             return
@@ -216,6 +209,7 @@ class ClusterController:
             if saved.generation != self.record.generation or saved.phase is not Phase.STABLE:
                 await self._repairs.stop()
             self.record = saved
+            self._point()
             self.watch.suspect = saved.primary
         if act.stages:
             await self._run_stages(act)
@@ -292,13 +286,6 @@ class ClusterController:
         found = (diagnosis.find(problem, self.record.primary) for problem in SUDDEN)
         return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
 
-    async def _hesitate(self, act: Act) -> None:
-        """The same act again means that it did not help: pause longer each time."""
-        same = (act.rule, act.stages)
-        self._again = self._again + 1 if same == self._last_act and act.record is None else 0
-        self._last_act = same
-        await asyncio.sleep(BACKOFF_S[min(self._again, len(BACKOFF_S) - 1)])
-
     async def _take_over(self) -> None:
         """No record yet: take the cluster over if it is clear who its primary is."""
         self.diagnosis = diagnose_unknown(self.view, standby_cluster=self.spec.standby_of is not None)
@@ -310,7 +297,7 @@ class ClusterController:
         if isinstance(first, Hold):
             self.plan = Plan(first)
             self.journal.held(first, Generation(0))
-            self._refuse_all(first)
+            orders.refuse_all(self._orders, first)
             return
         act = decide.taken_over(first)
         if hold := self._unwritten.holds(act, self._clock.now()):
@@ -321,17 +308,12 @@ class ClusterController:
         except StoreError as error:
             hold = self._unwritten.failed(error, act, None, self._clock.now())
             self._held(hold)
-            self._refuse_all(hold)
+            orders.refuse_all(self._orders, hold)
             return
         self.watch.news.set()
 
     def _unseen(self) -> bool:
         return any(isinstance(node.sql, Unseen) for node in self.view.nodes.values())
-
-    def _refuse_all(self, hold: Hold) -> None:
-        for order in self._orders:
-            order.finish(Result.REFUSED, hold.reason, detail="; ".join(hold.evidence), hint=hold.hint)
-        self._orders.clear()
 
     def _ordered(self, situation: Situation) -> Act | None:
         """Take the next command that has not been begun: an act of its own, or a repair of one node."""
@@ -391,7 +373,15 @@ class ClusterController:
         for order in self._orders:
             order.progress(f"{node}: {text}")
 
+    def _point(self) -> None:
+        """Tell the endpoints where clients belong: on news of the record, of a look, of a promotion."""
+        if self._mode is not Mode.LOOK and self.record:
+            self.endpoints.point(aim(self.spec, self.record, self.view, self.verified))
+
     def _outcome(self, outcome: StepOutcome) -> None:
+        if isinstance(outcome.step, Promote) and outcome.error is None:
+            self.verified = outcome.step.generation
+            self._point()
         self.journal.outcome(outcome, self._generation())
         if isinstance(outcome.step, FenceByCommand | SetSync) and outcome.error is None:
             self._done = outcome.step

@@ -99,6 +99,11 @@ class Fleet:
         for guarded in self._clusters.values():
             await guarded.controller.first_look.wait()
 
+    async def endpoints_settled(self, *, within_s: float) -> None:
+        """Until the endpoints of all clusters lead where they ought to, or the time is over."""
+        waits = (g.controller.endpoints.settled(within_s=within_s) for g in self._clusters.values())
+        await asyncio.gather(*waits)
+
     def listen(self, cluster: ClusterName, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` with every event of that cluster from now on; returns how to stop that."""
         return self._cluster(cluster).journal.listen(listener)
@@ -182,6 +187,8 @@ class Fleet:
             wall=wall,
             paused=bool(record and record.is_paused(wall)),
             busy=controller.busy(),
+            verified=controller.verified,
+            endpoints=controller.endpoints.status(),
         )
 
 

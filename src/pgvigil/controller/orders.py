@@ -19,7 +19,7 @@ from pgvigil.model.command import (
 from pgvigil.model.record import ClusterRecord, Phase
 from pgvigil.model.sighting import ClusterView, NodeView, Unseen
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.step import Act, Step, sentence
+from pgvigil.model.step import Act, Hold, Step, sentence
 from pgvigil.model.units import NodeName
 
 
@@ -183,3 +183,10 @@ def _afterwards(command: Command) -> tuple[str, ...]:
             "point every other standby at the new primary",
         )
     return ()
+
+
+def refuse_all(waiting: list[Order], hold: Hold) -> None:
+    """Refuse every command, for the reason of a hold."""
+    for order in waiting:
+        order.finish(Result.REFUSED, hold.reason, detail="; ".join(hold.evidence), hint=hold.hint)
+    waiting.clear()

@@ -1,14 +1,15 @@
 """A cluster and its events as JSON, in the shapes of `status_shape`. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
 from pgvigil.controller.node_status import Scene, node_status
 from pgvigil.controller.operations import Json
 from pgvigil.controller.status_shape import (
     ClusterStatus,
     DecisionStatus,
+    EndpointStatus,
     EventStatus,
     FarStatus,
     FindingStatus,
@@ -17,14 +18,17 @@ from pgvigil.controller.status_shape import (
     SyncStatus,
     WitnessStatus,
 )
+from pgvigil.decide.aim import aim
 from pgvigil.decide.schedule import command_of, words
 from pgvigil.model.diagnosis import Diagnosis, Finding
 from pgvigil.model.record import ClusterRecord, Event, Phase, Scheduled
 from pgvigil.model.sighting import ClusterView
 from pgvigil.model.spec import ClusterSpec, Protection, WitnessSpec
 from pgvigil.model.step import Act, Hold, Plan, Rest, sentence
-from pgvigil.model.units import Instant, NodeName
+from pgvigil.model.units import Generation, Instant, NodeName
 from pgvigil.model.vantage import WitnessLook
+
+NOT_YET: Final = Generation(0)
 
 
 def status_json(
@@ -37,8 +41,13 @@ def status_json(
     wall: datetime,
     paused: bool,
     busy: Mapping[NodeName, str],
+    verified: Generation = NOT_YET,
+    endpoints: Sequence[EndpointStatus] = (),
 ) -> Json:
-    """A `ClusterStatus`. `busy`: what is being done to single nodes now, in words."""
+    """A `ClusterStatus`. `busy`: what is being done to single nodes now, in words.
+
+    `verified`: the generation whose promotion a step has verified.
+    """
     scene = Scene(spec, record, view, wall, busy)
     status = ClusterStatus(
         cluster=spec.name,
@@ -66,6 +75,8 @@ def status_json(
         at=wall.isoformat(),
         standby_cluster=bool(record and record.standby_cluster),
         standby_of=_far(scene),
+        serves=aim(spec, record, view, verified).primary if record else None,
+        endpoints=list(endpoints),
     )
     return dict(status)
 

@@ -265,6 +265,35 @@ class FarStatus(TypedDict):
     """Seconds since then; None: never."""
 
 
+class EndpointState(StrEnum):
+    """How an endpoint is."""
+
+    OK = "ok"
+    """It leads where clients belong."""
+    MOVING = "moving"
+    FAILED = "failed"
+    """The last attempt failed; another one follows."""
+    UNSEEN = "unseen"
+    """Nothing has been heard of it yet."""
+
+
+class EndpointStatus(TypedDict):
+    """What clients connect to."""
+
+    name: str
+    state: str
+    """A word of `EndpointState`."""
+    primary: str | None
+    """Where it led when that last succeeded; None: nowhere, or not known."""
+    wanted: str | None
+    """Where it ought to lead; None: nowhere."""
+    generation: int
+    """Of what it ought to be."""
+    detail: str
+    """What went wrong; empty: nothing did."""
+    hint: str
+
+
 class ClusterStatus(TypedDict):
     """One cluster."""
 
@@ -302,6 +331,9 @@ class ClusterStatus(TypedDict):
     """It follows another cluster and takes no writes; `primary` is its leader."""
     standby_of: FarStatus | None
     """None: it neither follows another cluster nor is to."""
+    serves: str | None
+    """Where clients that write belong; None: nowhere, until a promotion is verified."""
+    endpoints: list[EndpointStatus]
 
 
 class EventStatus(TypedDict):

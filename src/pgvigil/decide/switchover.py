@@ -19,6 +19,7 @@ from pgvigil.model.step import (
     Decision,
     Fence,
     Hold,
+    HoldClients,
     Promote,
     Stage,
     StartPrimary,
@@ -52,9 +53,10 @@ def begin(situation: Situation, command: Switchover) -> Act | Refused:
         fenced=None,
     )
     checkpoint = Stage((Checkpoint(record.primary, switching.generation),), must=False)
+    hold = (Stage((HoldClients(record.primary, switching.generation),)),) if spec.holds_clients else ()
     stop = Stage((Stop(record.primary, switching.generation, StopMode.FAST),))
     reason = f"switch {spec.name} over from {record.primary} to {candidate}"
-    return Act("switchover", reason, switching, (checkpoint, checkpoint, stop))
+    return Act("switchover", reason, switching, (checkpoint, checkpoint, *hold, stop))
 
 
 def switching(situation: Situation) -> Decision:

@@ -9,24 +9,15 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Directive, Refused
+from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer
 from pgvigil.model.record import ClusterRecord
+from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.model.sighting import Answer, ClusterView, HostSilent, NodeView, Standby
-from pgvigil.model.spec import (
-    ClusterSpec,
-    CommandShell,
-    FollowedCluster,
-    Hooks,
-    LocalShell,
-    NodeSpec,
-    OwnCommands,
-    PgCtl,
-    ShellSpec,
-    SshShell,
-)
+from pgvigil.model.spec import ClusterSpec, FollowedCluster, Hooks, NodeSpec, OwnCommands, PgCtl
 from pgvigil.model.step import Act, Plan, Step
 from pgvigil.model.tagged import Memo, from_plain, to_plain, to_text
 from pgvigil.model.units import ClusterName
@@ -199,9 +190,20 @@ def without_secrets(spec: ClusterSpec) -> ClusterSpec:
         replication=replace(spec.replication, conninfo=()),
         fencing=replace(spec.fencing, command=HIDDEN if spec.fencing.command else ""),
         hooks=Hooks(),
+        endpoints=tuple(_endpoint(each) for each in spec.endpoints),
         witnesses=tuple(replace(each, shell=_shell(each.shell)) for each in spec.witnesses),
         standby_of=_followed(spec.standby_of) if spec.standby_of else None,
     )
+
+
+def _endpoint(endpoint: EndpointSpec) -> EndpointSpec:
+    match endpoint:
+        case Haproxy():
+            return replace(endpoint, address=HIDDEN)
+        case Pgbouncer(shell=shell):
+            return replace(endpoint, conninfo=(), databases=(), file=HIDDEN, shell=_shell(shell))
+        case _:
+            assert_never(endpoint)
 
 
 def _squeezed(spec: Any, frames: list[Any]) -> bytes:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
 
+from pgvigil.model.endpoint import EndpointSpec, Pgbouncer
+from pgvigil.model.shell import ShellSpec
 from pgvigil.model.units import ClusterName, NodeName
 
 
@@ -84,35 +86,6 @@ class OwnCommands:
 
 
 Control = Systemd | PgCtl | PgCtlCluster | OwnCommands
-
-
-@dataclass(frozen=True, slots=True)
-class LocalShell:
-    """The node runs on the controller's own host; `user`: change to it (controller runs as root)."""
-
-    user: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SshShell:
-    """OpenSSH's meaning of the words; the host key must be in `known_hosts`. Empty: ssh_config decides."""
-
-    host: str
-    user: str = ""
-    port: int = 0
-    keys: tuple[str, ...] = ()
-    known_hosts: str = ""
-    config: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandShell:
-    """Any program that gives an `sh` on its standard input, such as `kubectl exec -i pg-0 -- sh`."""
-
-    command: tuple[str, ...]
-
-
-ShellSpec = LocalShell | SshShell | CommandShell
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +311,13 @@ class ClusterSpec:
     cloning: Cloning = field(default_factory=Cloning)
     standby_of: FollowedCluster | None = None
     """It is to be a standby cluster of that one; whether it is one now, the record says."""
+    endpoints: tuple[EndpointSpec, ...] = ()
+    """What clients connect to, each with a name of its own."""
+
+    @property
+    def holds_clients(self) -> bool:
+        """Whether clients can be made to wait while the primary is changed on purpose."""
+        return any(isinstance(each, Pgbouncer) for each in self.endpoints)
 
     def node(self, name: NodeName) -> NodeSpec:
         """The node of that name, also one of the cluster that is followed. Raises KeyError."""

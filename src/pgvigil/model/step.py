@@ -115,6 +115,14 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldClients:
+    """Have clients wait at the endpoints that can, while the primary still serves."""
+
+    node: NodeName
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Stop the primary for a switchover, and no service manager may start it again."""
 
@@ -206,6 +214,7 @@ Step = (
     | Follow
     | SetSync
     | Checkpoint
+    | HoldClients
     | Stop
     | StartPrimary
     | RestartServer
@@ -242,6 +251,8 @@ def sentence(step: Step) -> str:
             return f"have commits on {node} wait for {to}"
         case Checkpoint(node):
             return f"checkpoint on {node}"
+        case HoldClients(node):
+            return f"have clients of {node} wait at the endpoints"
         case Stop(node, _, mode):
             return f"stop PostgreSQL on {node} ({mode})"
         case StartPrimary(node):

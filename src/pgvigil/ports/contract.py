@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pgvigil.errors import PgvigilError, Unreachable
+from pgvigil.model.endpoint import Aim
 from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
@@ -248,6 +249,37 @@ class Advisor(Protocol):
 
     async def objection(self, event: Event) -> str:
         """Why what the event announces should not be done now; empty: no objection. Bounded in time."""
+        ...
+
+
+class Endpoint(Protocol):
+    """What clients connect to. Its failures are told and tried again; they never touch a database.
+
+    One call at a time. Each may be cancelled anywhere, and the next one begins with a look at what is there.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+        ...
+
+    async def look(self) -> str:
+        """What it is, and that we may move it, in words; nothing is changed. Raises PgvigilError."""
+        ...
+
+    async def move(self, aim: Aim) -> str:
+        """Make it as the aim says. What was changed, in words; empty: nothing. Raises PgvigilError.
+
+        Called for each new aim, after a failure, and every few seconds besides, for it may have been
+        restarted, or changed by others. While `aim.held` clients that wait are not let go.
+        """
+        ...
+
+    async def hold(self) -> None:
+        """Have clients wait until an aim without `held` comes; at once where they cannot be made to.
+
+        Bounded in time. Raises PgvigilError, and then nobody is made to wait.
+        """
         ...
 
 

@@ -10,7 +10,8 @@ import structlog
 
 from pgvigil.errors import Unreachable
 from pgvigil.model.record import Event
-from pgvigil.model.spec import ClusterSpec, LocalShell
+from pgvigil.model.shell import LocalShell
+from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.spec import Hooks as HookSpec
 from pgvigil.model.units import ClusterName  # noqa: TC001  # as everywhere else
 from pgvigil.ports.shell import make_shell

@@ -8,8 +8,9 @@ from typing import Final
 
 from pgvigil.model.guard import CutOff, GuardLook, GuardState
 from pgvigil.model.record import Paths
+from pgvigil.model.shell import SshShell
 from pgvigil.model.sighting import Answer, NoAnswer, SqlLook
-from pgvigil.model.spec import ClusterSpec, NodeSpec, SshShell
+from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach
 from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pgvigil.config.schema import ClusterSection
-from pgvigil.model.spec import ClusterSpec, Fencing, Hooks, NodeSpec, PgCtl, Protection, SshShell, Systemd
+from pgvigil.model.shell import SshShell
+from pgvigil.model.spec import ClusterSpec, Fencing, Hooks, NodeSpec, PgCtl, Protection, Systemd
 from pgvigil.sim.world import GATEWAY
 
 DATA_DIR = "/var/lib/postgresql/16/main"
@@ -57,6 +58,7 @@ def prepared(spec: ClusterSpec) -> ClusterSpec:
         references=(GATEWAY,) if spec.references else (),
         fencing=Fencing(spec.fencing.unreachable),
         hooks=Hooks(),
+        endpoints=(),
     )
 
 

@@ -90,7 +90,6 @@ def test_a_standby_that_acknowledges(word: str, more: set[str]) -> None:
         (crashed(C, "pg2"), "pg2"),
         (claims_primary(C, "pg2"), "pg2"),
         (refuses(C, "pg1", "57P03", "the database system is starting up"), "pg1"),
-        (changed_record(C, phase=Phase.SWITCHING), "pg1"),
         (changed_record(C, phase=Phase.FENCING), "pg1"),
         (changed_record(C, primary=NodeName("pg2")), "pg1"),
     ],
@@ -104,6 +103,10 @@ def test_what_is_proved_is_a_no_at_once(cluster: Cluster, node: str) -> None:
         "read-only",
         "readiness",
     }
+
+
+def test_a_primary_that_is_to_be_stopped_serves_until_it_is() -> None:
+    assert {"primary", "read-write"} <= passing(changed_record(C, phase=Phase.SWITCHING), "pg1")
 
 
 @pytest.mark.parametrize(

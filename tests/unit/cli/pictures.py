@@ -6,7 +6,8 @@ from pgvigil.controller.operations import Json
 from pgvigil.controller.status import status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import SyncSet
-from pgvigil.model.spec import Protection, SshShell, WitnessSpec
+from pgvigil.model.shell import SshShell
+from pgvigil.model.spec import Protection, WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, WitnessLook

@@ -14,15 +14,14 @@ from pgvigil.config.load import Config, find, load, parse
 from pgvigil.config.schema import LogFormat, LogLevel
 from pgvigil.errors import ConfigError
 from pgvigil.model.face import HttpSpec
+from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.model.spec import (
     AfterCrash,
     ClusterSpec,
-    CommandShell,
     Control,
     FailoverPolicy,
     Fencing,
     Hooks,
-    LocalShell,
     NodeSpec,
     OwnCommands,
     PgCtl,
@@ -30,8 +29,6 @@ from pgvigil.model.spec import (
     Protection,
     Rate,
     Replication,
-    ShellSpec,
-    SshShell,
     Systemd,
     Tag,
     Timings,
@@ -343,6 +340,9 @@ def node(settings: str) -> str:
     return f"clusters: {{orders: {{nodes: {{pg1: {{host: h, {settings}}}}}}}}}"
 
 
+BOUNCER = "{host: b.example, databases: [a], file: /f}"
+
+
 def cluster_of(settings: str) -> str:
     return f"clusters: {{orders: {{nodes: {{pg1: h}}, {settings}}}}}"
 
@@ -375,7 +375,18 @@ def cluster_of(settings: str) -> str:
             "clusters.orders.protection: wants 1 of the other nodes to acknowledge",
         ),
         (cluster_of("sync_required: 1"), "goes with protection: quorum"),
-        (cluster_of("endpoints: []"), "endpoints: is not in this release"),
+        (cluster_of("endpoints: [{}]"), "endpoints.0: needs exactly one of haproxy, pgbouncer"),
+        (
+            cluster_of("endpoints: [{haproxy: {adress: /run/h}}]"),
+            "endpoints.0.haproxy.adress: unknown key; did",
+        ),
+        (cluster_of("endpoints: [{haproxy: {address: here}}]"), "must be the path of a socket"),
+        (cluster_of("endpoints: [{haproxy: {address: /a}}, {haproxy: {address: /b}}]"), "called haproxy"),
+        (cluster_of(f"endpoints: [{{pgbouncer: {BOUNCER}}}]"), "endpoints.0.pgbouncer: needs shell"),
+        (
+            cluster_of("endpoints: [{pgbouncer: {host: /tmp, databases: {a: host=b}, file: /f}}]"),
+            "pgvigil's to",
+        ),
         (
             cluster_of("fencing: {guard: true, guard_lease: 2s}"),
             "fencing.guard_lease: must not be less than failover.unreachable_after (3s)",

@@ -5,7 +5,8 @@ import pytest
 from pgvigil.controller.survey.check_witnesses import witnesses
 from pgvigil.controller.survey.seen import ClusterSeen
 from pgvigil.model.check import CheckLevel
-from pgvigil.model.spec import SshShell, WitnessSpec
+from pgvigil.model.shell import SshShell
+from pgvigil.model.spec import WitnessSpec
 from pgvigil.model.units import NodeName
 from pgvigil.model.vantage import Reach, WitnessLook
 from tests.builders import NOW, a_cluster, changed_spec

@@ -13,8 +13,9 @@ from pgvigil.controller.replay import replayed
 from pgvigil.decide.engine import decide, order
 from pgvigil.model.command import Pause
 from pgvigil.model.recording import Draft, Tick, packed, unpacked
+from pgvigil.model.shell import CommandShell
 from pgvigil.model.sighting import HostSilent
-from pgvigil.model.spec import CommandShell, Fencing, Hooks, OwnCommands, WhenUnreachable, WitnessSpec
+from pgvigil.model.spec import Fencing, Hooks, OwnCommands, WhenUnreachable, WitnessSpec
 from pgvigil.model.units import Instant
 from pgvigil.store.memory import MemoryStore
 from tests.builders import WALL, Cluster, a_cluster, crashed, host_silent, in_role, receiver_lost, seen

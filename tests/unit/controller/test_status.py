@@ -8,8 +8,9 @@ from pgvigil.controller.operations import Json
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import Event, Level, Phase
+from pgvigil.model.shell import SshShell
 from pgvigil.model.sighting import Postmaster, Silence
-from pgvigil.model.spec import SshShell, WitnessSpec
+from pgvigil.model.spec import WitnessSpec
 from pgvigil.model.step import Hold, Plan, Rest
 from pgvigil.model.units import Instant, Lsn, NodeName
 from pgvigil.model.vantage import Reach, WitnessLook

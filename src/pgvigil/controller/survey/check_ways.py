@@ -7,8 +7,9 @@ from typing import Final
 from pgvigil.controller.survey.items import advice, at, error, fine, set_and_restart, warning
 from pgvigil.controller.survey.seen import ClusterSeen, HostSeen, NodeSeen, SqlSeen
 from pgvigil.model.check import CheckItem
+from pgvigil.model.shell import CommandShell, LocalShell, SshShell
 from pgvigil.model.sighting import Silence
-from pgvigil.model.spec import CommandShell, LocalShell, NodeSpec, SshShell
+from pgvigil.model.spec import NodeSpec
 from pgvigil.ports.contract import NoReply, Rejected, ShellLost, ShellRefused
 
 OLDEST: Final = 13

@@ -16,7 +16,8 @@ from pgvigil.config.modeline import modeline
 from pgvigil.controller.survey.items import fine, warning
 from pgvigil.controller.survey.seen import HostSeen, SqlSeen, conninfo_keywords, holds_password
 from pgvigil.model.check import CheckItem
-from pgvigil.model.spec import LocalShell, ShellSpec, SshShell, slot_name
+from pgvigil.model.shell import LocalShell, ShellSpec, SshShell
+from pgvigil.model.spec import slot_name
 from pgvigil.model.units import NodeName
 
 LOGIN: Final = (

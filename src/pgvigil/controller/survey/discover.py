@@ -17,7 +17,8 @@ from pgvigil.controller.survey.ask_sql import ask_server
 from pgvigil.controller.survey.describe import Discovered, Found, Lost, Map, describe
 from pgvigil.controller.survey.seen import HostSeen, SenderSeen, SqlSeen, conninfo_keywords
 from pgvigil.errors import Unreachable, UsageError
-from pgvigil.model.spec import LocalShell, NodeSpec, ShellSpec, SshShell, Systemd
+from pgvigil.model.shell import LocalShell, ShellSpec, SshShell
+from pgvigil.model.spec import NodeSpec, Systemd
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Clock, NodePorts, NoReply, Rejected
 

@@ -6,7 +6,7 @@ Shell on top of both. Nothing here logs: scripts may hold secrets.
 
 from typing import assert_never
 
-from pgvigil.model.spec import CommandShell, LocalShell, ShellSpec, SshShell
+from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.ports.contract import Shell
 from pgvigil.ports.shell.posix import PosixShell
 from pgvigil.ports.shell.process import CommandTransport, LocalTransport

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncssh
 
-from pgvigil.model.spec import SshShell
+from pgvigil.model.shell import SshShell
 from pgvigil.ports.contract import ShellLost, ShellRefused
 from pgvigil.ports.shell.wire import Link, Wire
 
