@@ -182,15 +182,18 @@ async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:
 
     async def one(spec: ClusterSpec) -> list[CheckItem]:
         nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
+        endpoints = make_endpoints(spec, nodes)
         try:
             here = survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock(), witnesses)
-            there = survey.check_endpoints(spec, make_endpoints(spec, nodes))
+            there = survey.check_endpoints(spec, endpoints)
             return [item for items in await asyncio.gather(here, there) for item in items]
         finally:
-            for ports in nodes.values():
-                ports.close()
             for shell in witnesses.values():
                 shell.close()
+            for endpoint in endpoints:
+                endpoint.close()
+            for ports in nodes.values():
+                ports.close()
 
     return [item for items in await asyncio.gather(*map(one, wanted)) for item in items]
 

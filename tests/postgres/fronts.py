@@ -1,12 +1,14 @@
 """HAProxy and PgBouncer as processes of a test, and clients of theirs that never stop."""
 
 import shutil
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +16,8 @@ from typing import Any, Self
 import psycopg
 
 from pgvigil.demo.ports import HOST, free_port
-from pgvigil.demo.servers import LOGIN, Servers, wait_until
+from pgvigil.demo.processes import Account
+from pgvigil.demo.servers import LOGIN, wait_until
 
 PLACES = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 HAPROXY = shutil.which("haproxy", path=PLACES)
@@ -22,31 +25,47 @@ PGBOUNCER = shutil.which("pgbouncer", path=PLACES)
 
 
 @contextmanager
-def running_haproxy(file: Path) -> Iterator[None]:
-    """A HAProxy with that configuration."""
+def running_haproxy(file: Path, *sockets: Path) -> Iterator[None]:
+    """A HAProxy with that configuration, once it answers at these sockets."""
     assert HAPROXY
     subprocess.run([HAPROXY, "-c", "-f", file], check=True)
     with (file.with_suffix(".log")).open("wb") as log:
         process = subprocess.Popen([HAPROXY, "-db", "-f", file], stdout=log, stderr=log)
     try:
+        for place in sockets:
+            wait_until(partial(answers, place), within_s=20, what=f"HAProxy at {place}")
         yield
     finally:
         process.terminate()
         process.wait(10)
 
 
+def answers(place: Path) -> bool:
+    """Whether somebody listens at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0
+
+
 class Bouncer:
     """Context manager: a PgBouncer with transaction pooling, and its place in the configuration."""
 
-    def __init__(self, servers: Servers, text: str = "") -> None:
-        self._servers, self._text = servers, text
-        self.home = servers.home / "bouncer"
+    def __init__(
+        self,
+        account: Account,
+        home: Path,
+        passfile: Path | None = None,
+        *,
+        admin: str = LOGIN,
+        retry: str = "0.2",
+    ) -> None:
+        self._account, self._passfile, self._admin, self._retry = account, passfile, admin, retry
+        self.home = home / "bouncer"
         self.file, self.port = self.home / "orders.ini", free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def section(self, **more: object) -> dict[str, Any]:
         """Its entry in `endpoints`."""
-        user = {"user": self._servers.account.name} if self._servers.account.switch else {}
+        user = {"user": self._account.name} if self._account.switch else {}
         return {
             "pgbouncer": {
                 "host": HOST,
@@ -61,13 +80,17 @@ class Bouncer:
 
     def __enter__(self) -> Self:
         self.home.mkdir(exist_ok=True)
-        password = self._servers.passfile().read_text().strip().rpartition(":")[2]
+        password = self._passfile.read_text().strip().rpartition(":")[2] if self._passfile else "none"
         (self.home / "users.txt").write_text(f'"{LOGIN}" "{password}"\n')
         self.file.touch()
-        (self.home / "pgbouncer.ini").write_text(self._text or self._own_text())
+        (self.home / "pgbouncer.ini").write_text(self._text())
         for path in (self.home, *self.home.iterdir()):
-            self._servers.account.own(path)
-        self.start()
+            self._account.own(path)
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -75,7 +98,7 @@ class Bouncer:
     ) -> None:
         self.stop()
 
-    def _own_text(self) -> str:
+    def _text(self) -> str:
         return "\n".join(
             [
                 "[pgbouncer]",
@@ -84,9 +107,10 @@ class Bouncer:
                 "unix_socket_dir =",
                 "auth_type = trust",
                 f"auth_file = {self.home}/users.txt",
-                f"admin_users = {LOGIN}",
+                f"admin_users = {self._admin}",
+                f"stats_users = {LOGIN}",
                 "pool_mode = transaction",
-                "server_login_retry = 0.2",
+                f"server_login_retry = {self._retry}",
                 f"%include {self.file}",
                 "",
             ]
@@ -96,7 +120,7 @@ class Bouncer:
         """Begin, and wait until it answers."""
         assert PGBOUNCER
         command = (PGBOUNCER, "-q", self.home / "pgbouncer.ini")
-        self._process = self._servers.account.spawn(*command, home=self.home, log=self.home / "log")
+        self._process = self._account.spawn(*command, home=self.home, log=self.home / "log")
         wait_until(lambda: self.tell("SHOW VERSION") is not None, within_s=10, what="PgBouncer to answer")
 
     def stop(self) -> None:
@@ -124,6 +148,7 @@ class Bouncer:
     def paused(self) -> bool:
         """Whether clients of the database wait because somebody said PAUSE."""
         rows = self.tell("SHOW DATABASES") or []
+        assert rows, "its console does not answer"
         return any(row["name"] == "postgres" and str(row["paused"]) == "1" for row in rows)
 
 

@@ -1,9 +1,10 @@
-"""HAProxy and PgBouncer as endpoints: told of a new primary, held through a switchover, silent, left behind."""
+"""HAProxy and PgBouncer as endpoints of a real cluster: switchover, failover, silence, a restart."""
 
-import signal
+import contextlib
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,132 +29,110 @@ def configured(servers: Servers, *endpoints: dict[str, Any]) -> Path:
     return file
 
 
-def endpoint(status: dict[str, Any], name: str) -> dict[str, Any]:
+def of(status: dict[str, Any], name: str) -> dict[str, Any]:
     (found,) = (each for each in status["endpoints"] if each["name"] == name)
     return dict(found)
 
 
-def leads_to(node: str, name: str) -> Any:
+def leads_to(node: str, name: str) -> Callable[[dict[str, Any]], bool]:
     def fact(status: dict[str, Any]) -> bool:
-        found = endpoint(status, name)
-        return found["state"] == "ok" and found["primary"] == node and status["health"] == "ok"
+        found = of(status, name)
+        return (found["state"], found["primary"], status["health"]) == ("ok", node, "ok")
 
     return fact
 
 
-def kinds(service: Service) -> list[str]:
-    return [line.split()[1] for line in service.log.splitlines() if len(line.split()) > 1]
-
-
 @pytest.mark.skipif(**needs(HAPROXY, "haproxy"))
-def test_haproxy_is_told_of_a_new_primary_and_looked_after(servers: Servers, trio_of_servers: Trio) -> None:
-    write, read = free_port(), free_port()
-    runtime = servers.home / "haproxy.sock"
-    plain = servers.home / "plain.sock"
-    file = configured(
-        servers,
-        {"haproxy": {"address": str(runtime)}},
-        {"name": "plain", "haproxy": {"address": str(plain), "backend": "plain"}},
-    )
-    words = ["render", "haproxy", "--port", str(write), "--read-port", str(read), "--config", str(file)]
-    text = subprocess.check_output([sys.executable, "-m", "pgvigil", *words], text=True)
-    bare = free_port()  # a backend without agent checks, which only the endpoint keeps right
-    lines = "\n".join(f"    server {s.name} {HOST}:{s.port} check inter 1s" for s in trio_of_servers)
-    (servers.home / "haproxy.cfg").write_text(f"{text}\nlisten plain\n    bind :{bare}\n{lines}\n")
-
-    def who(port: int) -> str:
-        try:
-            conninfo = trio_of_servers[0].conninfo(dbname="postgres", port=port)
-            with psycopg.connect(conninfo) as session:
-                row = session.execute("select current_setting('cluster_name')").fetchone()
-        except psycopg.Error:
-            return ""
-        return row[0] if row else ""
-
-    with Service(servers) as service, running_haproxy(servers.home / "haproxy.cfg"):
-        service.await_that(leads_to("pg1", "haproxy"), "haproxy at pg1")
-        service.await_that(leads_to("pg1", "plain"), "the other one at pg1")
-        assert {who(bare) for _ in range(4)} == {"pg1"}
-        checked = service.command("check", "orders")
-        assert "endpoint haproxy: HAProxy at" in checked.stdout
-        assert "endpoint plain: HAProxy at" in checked.stdout
-        session = psycopg.connect(trio_of_servers[0].conninfo(dbname="postgres", port=bare), autocommit=True)
-
-        trio_of_servers[0].kill_all()
-        after = service.await_that(lambda s: s["primary"] != "pg1" and s["health"] == "ok", "a new primary")
-        service.await_that(leads_to(after["primary"], "haproxy"), "haproxy at the new primary")
-        service.await_that(leads_to(after["primary"], "plain"), "the other one too")
-        assert {who(bare) for _ in range(4)} == {after["primary"]}
-        assert who(write) == after["primary"]
-        with pytest.raises(psycopg.OperationalError):
-            session.execute("select 1")
-        moved = [line for line in service.log.splitlines() if "endpoint_moved" in line]
-        assert any(f"{after['primary']} in" in line for line in moved), service.log[-3000:]
-    # HAProxy is gone: nothing happens to the database, and it is told
-    with Service(servers) as service:
-        found = service.await_that(lambda s: endpoint(s, "plain")["state"] == "failed", "silence is seen")
-        assert found["serves"] == after["primary"]
-        wait_until(lambda: "endpoint_failed" in service.log, within_s=20, what="the event")
-        done = service.command("switchover", "--to", "pg1", "--yes")
-        assert done.returncode == 0, done.stderr
-        shown = service.command("status")
-        assert "cannot be moved: HAProxy at" in shown.stdout
-        with running_haproxy(servers.home / "haproxy.cfg"):  # started anew, it takes everybody for fit
-            service.await_that(leads_to("pg1", "plain"), "it is found and put right")
-            wait_until(lambda: {who(bare) for _ in range(4)} == {"pg1"}, within_s=10, what="pg1 alone")
-
-
 @pytest.mark.skipif(**needs(PGBOUNCER, "pgbouncer"))
-def test_clients_of_pgbouncer_wait_through_a_switchover(servers: Servers, trio_of_servers: Trio) -> None:
-    with Bouncer(servers) as bouncer:
-        configured(servers, bouncer.section(pause_timeout="1s"))
+def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -> None:
+    write, bare = free_port(), free_port()
+    pushed, plain = servers.home / "haproxy.sock", servers.home / "plain.sock"
+    with Bouncer(servers.account, servers.home, servers.passfile()) as bouncer:
+        file = configured(
+            servers,
+            {"haproxy": {"address": str(pushed)}},
+            {"name": "plain", "haproxy": {"address": str(plain), "backend": "plain"}},
+            bouncer.section(pause_timeout="1s"),
+        )
+        words = ["render", "haproxy", "--port", str(write), "--read-port", str(free_port())]
+        command = [sys.executable, "-m", "pgvigil", *words, "--config", str(file)]
+        text = subprocess.check_output(command, text=True)
+        # a backend without agent checks, which nobody but the endpoint keeps right
+        lines = "\n".join(f"    server {s.name} {HOST}:{s.port} check inter 1s" for s in trio_of_servers)
+        haproxy = servers.home / "haproxy.cfg"
+        haproxy.write_text(f"{text}\nlisten plain\n    bind :{bare}\n{lines}\n")
+        ways = {"haproxy": write, "plain": bare, "pgbouncer": bouncer.port}
+
+        def behind(port: int) -> set[str]:
+            """The nodes that clients get to there."""
+            conninfo = trio_of_servers[0].conninfo(dbname="postgres", port=port)
+            with contextlib.suppress(psycopg.OperationalError):
+                return {_name_of(conninfo) for _ in range(4)}
+            return set()
+
+        def only(node: str, port: int) -> bool:
+            return behind(port) == {node}
+
+        def await_all_at(service: Service, node: str) -> None:
+            for name, port in ways.items():
+                service.await_that(leads_to(node, name), f"{name} at {node}")
+                wait_until(partial(only, node, port), within_s=20, what=f"{node} alone behind {name}")
+
         with Service(servers) as service:
-            service.await_that(leads_to("pg1", "pgbouncer"), "pgbouncer at pg1")
-            checked = service.command("check", "orders")
-            assert "endpoint pgbouncer: PgBouncer at" in checked.stdout
-            with Busy(bouncer.conninfo) as busy:
-                wait_until(lambda: busy.done > 200, within_s=20, what="busy clients")
-                done = service.command("switchover", "--to", "pg2", "--yes")
-                assert done.returncode == 0, done.stderr
-                service.await_that(leads_to("pg2", "pgbouncer"), "pgbouncer at pg2")
-                count = busy.done
-                wait_until(lambda: busy.done > count + 200, within_s=20, what="they go on")
-                assert busy.failed == []
+            with running_haproxy(haproxy):
+                await_all_at(service, "pg1")
+                checked = service.command("check", "orders").stdout
+                assert "endpoint plain: HAProxy at" in checked
+                assert "endpoint pgbouncer: PgBouncer at" in checked
+                with Busy(bouncer.conninfo) as busy:
+                    _switch_over(service, busy)
+                    _not_switched_over(service, busy, bouncer)
+                    assert busy.failed == []
 
-                # a transaction that does not end: given up, nothing changed, nobody waits
-                with psycopg.connect(bouncer.conninfo) as late:
-                    late.execute("select 1")
-                    refused = service.command("switchover", "--to", "pg1", "--yes")
-                    assert refused.returncode == 1, refused.stdout
-                    status = service.await_that(leads_to("pg2", "pgbouncer"), "as before")
-                    assert status["primary"] == "pg2"
-                    count = busy.done
-                    wait_until(lambda: busy.done > count + 100, within_s=20, what="they went on")
-                    late.execute("select 1")
-                assert busy.failed == []
-                assert "transactions did not end within 1 s" in service.log
+                session = psycopg.connect(trio_of_servers[0].conninfo(port=bare), autocommit=True)
+                trio_of_servers[1].kill_all()
+                found = service.await_that(lambda s: s["primary"] != "pg2" and s["health"] == "ok", "another")
+                await_all_at(service, found["primary"])
+                with pytest.raises(psycopg.OperationalError):
+                    session.execute("select 1")  # it led to the old one
+            # HAProxy is gone: the databases are not concerned
+            service.await_that(lambda s: of(s, "plain")["state"] == "failed", "silence is seen")
+            wait_until(lambda: "endpoint_failed" in service.log, within_s=20, what="the event")
+            assert "cannot be moved: HAProxy at" in service.command("status").stdout
+            assert service.status()["health"] == "ok"
+            with running_haproxy(haproxy):  # started anew, it takes everybody for fit
+                await_all_at(service, found["primary"])
 
-            # a controller that dies with clients waiting; the next one lets them go
-            bouncer.file.write_text(
-                bouncer.file.read_text().replace("[databases]", ";; clients wait\n[databases]")
-            )
-            service.stop(signal.SIGKILL)
-            bouncer.tell("PAUSE postgres")
-            assert bouncer.paused
-            service.start()
-            wait_until(lambda: not bouncer.paused, within_s=20, what="RESUME")
-            service.await_that(leads_to("pg2", "pgbouncer"), "right again")
-            assert "clients wait" not in bouncer.file.read_text()
 
-            # a PAUSE of somebody else's is left alone
-            bouncer.tell("PAUSE postgres")
-            service.await_that(leads_to("pg2", "pgbouncer"), "not disturbed")
-            time.sleep(6)  # longer than an endpoint goes without being looked at
-            assert bouncer.paused
-            bouncer.tell("RESUME postgres")
+def _name_of(conninfo: str) -> str:
+    with psycopg.connect(conninfo) as session:
+        row = session.execute("select current_setting('cluster_name')").fetchone()
+    return str(row[0]) if row else ""
 
-            trio_of_servers[1].kill_all()
-            after = service.await_that(lambda s: s["primary"] != "pg2" and s["health"] == "ok", "failover")
-            service.await_that(leads_to(after["primary"], "pgbouncer"), "pgbouncer at the new primary")
-            with psycopg.connect(bouncer.conninfo) as session:
-                assert session.execute("select pg_is_in_recovery()").fetchone() == (False,)
+
+def _go_on(busy: Busy) -> None:
+    count = busy.done
+    wait_until(lambda: busy.done > count + 100, within_s=30, what="clients to go on")
+
+
+def _switch_over(service: Service, busy: Busy) -> None:
+    """No statement of a busy client fails."""
+    _go_on(busy)
+    done = service.command("switchover", "--to", "pg2", "--yes")
+    assert done.returncode == 0, done.stderr
+    for name in ("haproxy", "plain", "pgbouncer"):
+        service.await_that(leads_to("pg2", name), f"{name} at pg2")
+    _go_on(busy)
+
+
+def _not_switched_over(service: Service, busy: Busy, bouncer: Bouncer) -> None:
+    """A transaction does not end: it is given up, nothing is changed, and nobody waits."""
+    with psycopg.connect(bouncer.conninfo) as late:
+        late.execute("select 1")
+        refused = service.command("switchover", "--to", "pg1", "--yes")
+        assert refused.returncode == 1, refused.stdout
+        status = service.await_that(leads_to("pg2", "pgbouncer"), "as before")
+        assert status["primary"] == "pg2"
+        _go_on(busy)
+        late.execute("select 1")
+    assert "transactions did not end within 1 s" in service.log

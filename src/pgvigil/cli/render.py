@@ -28,6 +28,7 @@ class Rendering(StrEnum):
     CERTIFICATES = auto()
     COMPLETION = auto()
     HAPROXY = auto()
+    PGBOUNCER = auto()
 
 
 class ShellName(StrEnum):
@@ -68,7 +69,8 @@ def render(
             help="grants: SQL for pgvigil's logins. pg_hba: lines that let them in. sudoers: lines for "
             "`control: {systemd: …, sudo: true}`. systemd: the controller's unit. certificates: a script "
             "that makes an authority of your own and certificates for TLS. completion: for the shell. "
-            "haproxy: a whole haproxy.cfg, with a port for writes and one for reads."
+            "haproxy: a whole haproxy.cfg, with a port for writes and one for reads. pgbouncer: a "
+            "pgbouncer.ini for the cluster's endpoint."
         ),
     ],
     cluster: ClusterArgument = None,
@@ -204,6 +206,12 @@ def _haproxy(wish: _Wish) -> str:
     return haproxy(wish.spec, (address, http.haproxy_port), write=wish.port, read=wish.read_port)
 
 
+def _pgbouncer(wish: _Wish) -> str:
+    from pgvigil.config.pgbouncer import pgbouncer
+
+    return pgbouncer(wish.spec)
+
+
 def _reachable(host: str) -> str:
     """Where HAProxy finds the controller; one that listens everywhere is taken to be on HAProxy's host."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
@@ -217,6 +225,7 @@ _WRITERS: Final[Mapping[Rendering, Callable[[_Wish], str]]] = {
     Rendering.CERTIFICATES: _certificates,
     Rendering.COMPLETION: _completion,
     Rendering.HAPROXY: _haproxy,
+    Rendering.PGBOUNCER: _pgbouncer,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pgvigil.config.access import LoginSection, Port, ShellValue
+from pgvigil.config.access import LoginSection, Port, ShellValue, Via
 from pgvigil.config.section import Section, local_path
 from pgvigil.config.units import Duration, Kind, Name, PathText, Text
 from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer
@@ -63,7 +63,7 @@ Databases = Annotated[
 class PgbouncerSection(LoginSection):
     """A PgBouncer. Clients wait through a planned switchover; after a failover they are led on.
 
-    The login is the console's: a role of `admin_users`. Paths of the login are this host's.
+    The login is the console's: a role of `admin_users`. Its files are the controller's.
     """
 
     host: Text = Field(description="Where it is: name, address, or directory of its socket.")
@@ -90,7 +90,7 @@ class PgbouncerSection(LoginSection):
     def _can_be_written(self) -> Self:
         if not self.file.startswith("/"):
             raise ValueError("file is a path on PgBouncer's host: write it in full, from / on")
-        if self.shell is None and not _is_here(self.host):
+        if (self.shell is None and not _is_here(self.host)) or (self.shell and self.shell.via is Via.NONE):
             raise ValueError("needs shell: a way to write the file on PgBouncer's host")
         return self
 

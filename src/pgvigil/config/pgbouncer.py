@@ -1,4 +1,4 @@
-"""PgBouncer's configuration for a cluster: what its endpoint needs, and settings that bear a change of primary.
+"""PgBouncer's configuration for a cluster: what its endpoint needs, and what bears a change of primary.
 
 Source: PgBouncer's configuration page (server_login_retry, query_wait_timeout, %include, admin_users).
 """

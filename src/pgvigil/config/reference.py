@@ -95,6 +95,8 @@ def _sections(section: type[Section], path: str) -> Iterator[tuple[str, type[Sec
 
 
 def _shown_elsewhere(place: str) -> bool:
+    if place.endswith(".endpoints.pgbouncer.shell"):
+        return True
     return place in ("hooks", "notify") or ".nodes.NAME." in place or ".witnesses.NAME." in place
 
 

@@ -115,6 +115,7 @@ class ClusterController:
                         self.first_look.set()
         finally:
             self._bench.close()
+            self.endpoints.close()
             for shell in self._witnesses.values():
                 shell.close()
 

@@ -65,6 +65,11 @@ class Endpoints:
             for wait in late:
                 wait.cancel()
 
+    def close(self) -> None:
+        """Drop what they keep open, at once."""
+        for course in self._courses:
+            course.close()
+
     def status(self) -> list[EndpointStatus]:
         """How each endpoint is."""
         return [course.status() for course in self._courses]
@@ -131,6 +136,9 @@ class _Course:
             self._failed(aim, error)
         else:
             self._moved(aim, work.result() or "")
+
+    def close(self) -> None:
+        self._endpoint.close()
 
     async def hold(self) -> None:
         await self._bounded(self._endpoint.hold(), HOLD_S)

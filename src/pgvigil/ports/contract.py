@@ -282,5 +282,9 @@ class Endpoint(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Drop what it keeps open, at once. It can be used again."""
+        ...
+
 
 NodePortsByName = Mapping[NodeName, NodePorts]

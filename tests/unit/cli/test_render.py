@@ -15,6 +15,10 @@ clusters:
     nodes: {pg1: 127.0.0.1, pg2: {host: 127.0.0.1, port: 5433, control: {systemd: pg.service, sudo: true}}}
     postgres: {user: watcher}
 """
+BOUNCER = """\
+    endpoints:
+      - pgbouncer: {host: /run/pgbouncer, user: watcher, databases: [app], file: /etc/pgbouncer/orders.ini}
+"""
 
 
 class Run(Protocol):
@@ -55,6 +59,13 @@ def test_it_is_written_on_standard_output(run: Run, words: tuple[str, ...], expe
     done = run(*words)
     assert done.exit_code == 0, done.stderr
     assert expected in done.stdout
+
+
+def test_pgbouncer_gets_what_its_endpoint_needs(run: Run) -> None:
+    done = run("pgbouncer", file=FILE + BOUNCER)
+    assert "%include /etc/pgbouncer/orders.ini" in done.stdout
+    assert "admin_users = watcher" in done.stdout
+    assert run("pgbouncer").exit_code == 2
 
 
 def test_without_a_configuration_the_unit_is_that_of_the_usual_places(run: Run) -> None:

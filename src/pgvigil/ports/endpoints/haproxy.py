@@ -54,6 +54,9 @@ class HaproxyEndpoint:
         self._nodes = frozenset(str(node.name) for node in spec.nodes)
         self._pushed: Aim | None = None
 
+    def close(self) -> None:
+        """See `Endpoint`. Nothing is kept open."""
+
     async def look(self) -> str:
         """See `Endpoint`."""
         servers = await self._servers()

@@ -24,6 +24,8 @@ from pgvigil.ports.host import quoted
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 2.0
 SHELL_S: Final = 2.0
+RETRY_S: Final = 2.0
+"""A longer `server_login_retry` is worth a word."""
 HELD: Final = ";; clients wait"
 NOBODY: Final = "RESUME pgvigil_nobody"
 """Changes nothing: there is no such database. The answer tells whether we might."""
@@ -42,6 +44,10 @@ class PgbouncerEndpoint:
         words = dict(wanted.conninfo)
         self._place = f"{words.get('host')}:{words.get('port')}"
 
+    def close(self) -> None:
+        """See `Endpoint`."""
+        self._shell.close()
+
     async def look(self) -> str:
         """See `Endpoint`."""
         text = await self._read()
@@ -55,10 +61,17 @@ class PgbouncerEndpoint:
                         hint="put our user into its admin_users",
                     ) from said
             known = await self._databases(console)
+            settings = {row["key"]: row["value"] for row in await self._tell(console, "SHOW CONFIG")}
         if not await self._may_write():
             raise ConfigError(
                 f"{self._wanted.file} cannot be written",
                 hint="it, or its directory, must belong to the user of the shell",
+            )
+        if float(settings.get("server_login_retry") or 0) > RETRY_S:
+            raise StepFailed(
+                f"PgBouncer at {self._place} answers, but would not try a new primary for "
+                f"{settings['server_login_retry']} s after a failed attempt",
+                hint="set server_login_retry = 0.2 in its pgbouncer.ini",
             )
         names = [name for name, _ in self._wanted.databases]
         if text and (missing := sorted(set(names) - known.keys())):
