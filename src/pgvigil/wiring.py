@@ -29,11 +29,10 @@ from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.endpoints import make_endpoints
-from pgvigil.ports.hooks import Hooks
-from pgvigil.ports.notify.office import Office
 from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
+from pgvigil.ports.telling import Telling
 from pgvigil.store.lock import StateLock
 from pgvigil.store.memory import MemoryStore
 from pgvigil.store.readonly import ReadOnlyStore
@@ -147,20 +146,16 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
     """
     with StateLock(config.state_dir, wait_s=COMMAND_ENDS_S):
         async with await SqliteStore.open(config.state_dir) as store, asyncio.TaskGroup() as group:
-            hooks = Hooks()
-            group.create_task(hooks.run())
-            hooks.serve(config.clusters)
-            office = Office(SystemClock())
-            office.serve(config.notify)
-            fleet = make_fleet(store, notifiers=(hooks, office), advisor=hooks)
-            office.report_to(fleet.noted)
-            group.create_task(office.run())
+            telling = Telling(SystemClock())
+            telling.serve(config.clusters, config.notify)
+            fleet = make_fleet(store, notifiers=telling.notifiers, advisor=telling.hooks)
+            telling.report_to(fleet.noted, fleet.primary_of)
+            group.create_task(telling.run())
 
             async def reload() -> str:
                 fresh = reread()
                 await face.serve(fresh.http)
-                hooks.serve(fresh.clusters)
-                office.serve(fresh.notify)
+                telling.serve(fresh.clusters, fresh.notify)
                 return await fleet.guard(fresh.clusters)
 
             async def look(name: ClusterName) -> list[CheckItem]:

@@ -1,14 +1,17 @@
 """The sections that say when to act: `probe`, `failover`, `fencing`, `hooks`."""
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
 from pgvigil.config.section import Section
 from pgvigil.config.units import Duration, DurationOrZero, Kind, MaybeRate, Size, Text
 from pgvigil.model.spec import (
     AfterCrash,
+    Callback,
+    CallbackAction,
     FailoverPolicy,
     Fencing,
     Hooks,
@@ -194,8 +197,59 @@ Lines = Annotated[
 ]
 
 
+class RunOn(StrEnum):
+    """Whose host runs a script."""
+
+    NODE = "node"
+    CONTROLLER = "controller"
+
+
+class CallbackSection(Section):
+    """A script called as Patroni calls its callbacks, with action, role, cluster. In short: only its command.
+
+    On standard input it gets JSON. Its failure is told, and holds nothing.
+    """
+
+    command: Text = Field(description="Shell line; the three arguments are put behind it.")
+    run_on: RunOn = Field(
+        default=RunOn.NODE, description="On the host of the node that it is about, by its shell, or here."
+    )
+    actions: frozenset[CallbackAction] = Field(
+        default=frozenset(CallbackAction), min_length=1, description="For what it is called."
+    )
+    timeout: Duration = Field(default=timedelta(seconds=10), description="It is ended after this.")
+    attempts: Annotated[StrictInt, Field(ge=1, le=100), Kind("number")] = Field(
+        default=1, description="How often it is tried, later each time, before `callback_failed` is told."
+    )
+
+    def spec(self) -> Callback:
+        """The same, as the core knows it."""
+        on_node = self.run_on is RunOn.NODE
+        return Callback(self.command, on_node, self.actions, self.timeout, self.attempts)
+
+
+def _callback(value: Any) -> Any:  # what YAML had there
+    """The short form of a callback: only its command."""
+    return {"command": value} if isinstance(value, str) else value
+
+
+def _one_or_several(value: Any) -> Any:  # what YAML had there
+    return [value] if isinstance(value, str | dict) else value
+
+
+CallbackValue = Annotated[
+    CallbackSection, BeforeValidator(_callback, json_schema_input_type=str | CallbackSection)
+]
+
+CallbackValues = Annotated[
+    tuple[CallbackValue, ...],
+    BeforeValidator(_one_or_several, json_schema_input_type=CallbackValue | tuple[CallbackValue, ...]),
+    Kind("command, mapping (see below), or list of them"),
+]
+
+
 class HooksSection(Section):
-    """Programs of yours on the controller, told of every event. A slow one delays nothing."""
+    """Programs of yours, told of what happens. A slow one delays nothing."""
 
     on_event: Lines = Field(
         default=(), description="Shell lines; each gets the event as JSON on its standard input."
@@ -206,7 +260,13 @@ class HooksSection(Section):
         "standard input. One that exits other than 0, or takes too long, holds it: your own rules.",
     )
     timeout: Duration = Field(default=timedelta(seconds=10), description="A program is ended after this.")
+    callbacks: CallbackValues = Field(
+        default=(),
+        description="Scripts called for a node with `on_start`, `on_stop`, `on_restart`, `on_reload`, "
+        "`on_role_change`, its role and the cluster, as Patroni's callbacks are.",
+    )
 
     def spec(self) -> Hooks:
         """The same, as the core knows it."""
-        return Hooks(self.on_event, self.before_failover, self.timeout)
+        callbacks = tuple(each.spec() for each in self.callbacks)
+        return Hooks(self.on_event, self.before_failover, self.timeout, callbacks)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pgvigil.config.access import ShellSection, Via
+from pgvigil.config.policy import RunOn
 from pgvigil.config.schema import ClusterSection, NodeSection
 from pgvigil.config.units import duration_text
 from pgvigil.model.spec import Protection, Tag, slot_name
@@ -23,6 +24,7 @@ def complaints(cluster: ClusterSection) -> Iterator[Complaint]:
     yield from _witnesses(cluster)
     yield from _notify(cluster)
     yield from _endpoints(cluster)
+    yield from _callbacks(cluster)
     if cluster.shell is not None:
         yield from ((("shell",), wrong) for wrong in cluster.shell.misfits() if "needs command" not in wrong)
 
@@ -42,6 +44,14 @@ def between(clusters: Mapping[str, ClusterSection]) -> Iterator[tuple[str, Compl
             yield name, (place, f"leads back to itself: {' → '.join(circle)}")
         elif clusters[other].standby_of is not None:
             yield name, (place, f"is a standby cluster itself: {other}; follow the one that it follows")
+
+
+def _callbacks(cluster: ClusterSection) -> Iterator[Complaint]:
+    """A script on the host of a node needs a shell there."""
+    without = [name for name, node in cluster.nodes.items() if node.way_in(cluster) is None]
+    on_node = any(each.run_on is RunOn.NODE for each in cluster.hooks.callbacks)
+    if on_node and without:
+        yield ("hooks", "callbacks"), f"run on nodes, and there is no shell on {', '.join(without)}"
 
 
 def _notify(cluster: ClusterSection) -> Iterator[Complaint]:

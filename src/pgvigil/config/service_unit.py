@@ -126,7 +126,7 @@ def _texts(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
 
 
 def _rights(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
-    if any(c.hooks.on_event or c.hooks.before_failover or c.fencing.command for c in clusters):
+    if any(_programs(c) for c in clusters):
         yield "# hooks and fencing.command are shut in too: sudo and mail need NoNewPrivileges=no"
     yield "NoNewPrivileges=yes"
     if any(":" not in target for c in clusters for target in c.references):
@@ -134,6 +134,12 @@ def _rights(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
         yield from ("AmbientCapabilities=CAP_NET_RAW", "CapabilityBoundingSet=CAP_NET_RAW")
     else:
         yield "CapabilityBoundingSet="
+
+
+def _programs(cluster: ClusterSpec) -> bool:
+    """Whether programs of the user's are run here."""
+    here = any(not callback.on_node for callback in cluster.hooks.callbacks)
+    return bool(cluster.hooks.on_event or cluster.hooks.before_failover or cluster.fencing.command or here)
 
 
 def _word(text: str) -> str:

@@ -17,7 +17,7 @@ from pgvigil.model.command import Command, Reading
 from pgvigil.model.record import Event, Level
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Hold, Plan
-from pgvigil.model.units import ClusterName, Generation
+from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.contract import Clock, Store
 
 
@@ -148,11 +148,16 @@ class Fleet:
     def noted(
         self, cluster: ClusterName, kind: str, text: str, level: Level, *, hint: str, target: str
     ) -> None:
-        """Keep and tell what happened to messages for a target. A cluster that is gone has no more events."""
+        """Keep and tell what came of telling a target, a program. A cluster that is gone has none."""
         if guarded := self._clusters.get(cluster):
             record, journal = guarded.controller.record, guarded.controller.journal
             generation = record.generation if record else Generation(0)
             journal.tell(kind, text, level, generation, hint=hint, data={"target": target})
+
+    def primary_of(self, cluster: ClusterName) -> NodeName | None:
+        """Who is primary on record; None: nobody yet."""
+        guarded = self._clusters.get(cluster)
+        return guarded.controller.record.primary if guarded and guarded.controller.record else None
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:
         """See `Operations`."""

@@ -231,6 +231,29 @@ class Fencing:
     """The watchdog device that the guards feed; empty: none."""
 
 
+class CallbackAction(StrEnum):
+    """What happened to a node, in Patroni's words."""
+
+    ON_START = auto()
+    ON_STOP = auto()
+    ON_RESTART = auto()
+    ON_RELOAD = auto()
+    ON_ROLE_CHANGE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A script that is called with action, role and cluster, and gets JSON on standard input."""
+
+    command: str
+    on_node: bool = True
+    """Run on the host of the node that it is about; False: on the controller's."""
+    actions: frozenset[CallbackAction] = frozenset(CallbackAction)
+    timeout: timedelta = timedelta(seconds=10)
+    attempts: int = 1
+    """How often it is tried before its failure is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The user's shell lines on the controller: event JSON on standard input."""
@@ -240,6 +263,7 @@ class Hooks:
     before_failover: tuple[str, ...] = ()
     """Asked before an automatic failover; any that does not exit 0 in time holds it."""
     timeout: timedelta = timedelta(seconds=10)
+    callbacks: tuple[Callback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

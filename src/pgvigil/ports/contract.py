@@ -8,7 +8,7 @@ from typing import Protocol
 from pgvigil.errors import PgvigilError, Unreachable
 from pgvigil.model.endpoint import Aim
 from pgvigil.model.parameter import ParameterVersion, Trial
-from pgvigil.model.record import ClusterRecord, Event
+from pgvigil.model.record import ClusterRecord, Event, Level
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.spec import NodeSpec
@@ -241,6 +241,16 @@ class Notifier(Protocol):
 
     def tell(self, event: Event) -> None:
         """Queue the event."""
+        ...
+
+
+class Tell(Protocol):
+    """Makes an event of what came of telling: of messages and programs of the user's."""
+
+    def __call__(
+        self, cluster: ClusterName, kind: str, text: str, level: Level, *, hint: str, target: str
+    ) -> None:
+        """Keep it and tell it, as any other event."""
         ...
 
 

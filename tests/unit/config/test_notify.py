@@ -1,9 +1,12 @@
 """The `notify` section: what is accepted, what is refused, and how clusters differ from defaults."""
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pgvigil.cli.app import app
 from pgvigil.cli.changing import Change
 from pgvigil.config.load import Config, parse
 from pgvigil.config.service_unit import Service, service_unit
@@ -101,3 +104,21 @@ def test_the_unit_brings_the_file_of_a_url() -> None:
         Service(("/bin/pgvigil",), "/c", "/var/lib/pgvigil", "/s", "", config.clusters, (target,))
     )
     assert "LoadCredential=mail.url:/etc/pgvigil/credentials/mail.url" in unit
+
+
+def test_where_messages_go_is_listed_without_urls(tmp_path: Path) -> None:
+    file = tmp_path / "pgvigil.yaml"
+    targets = "mail: {url_env: X}, chat: 'json://u:hidden@h'"
+    file.write_text(f"notify: {{targets: {{{targets}}}}}\n" + CLUSTERS % "")
+    listed = CliRunner().invoke(app, ["notify", "list", "--json", "--config", str(file)])
+    rows = json.loads(listed.stdout)
+    assert [(row["target"], row["url_from"]) for row in rows] == [("mail", "url_env"), ("chat", "url")]
+    assert rows[0]["clusters"] == ["orders", "logs"]
+    assert "hidden" not in listed.output
+
+
+def test_callbacks_on_nodes_need_a_shell() -> None:
+    with pytest.raises(ConfigError) as refused:
+        read("hooks: {callbacks: /bin/script}\n")
+    assert "there is no shell on pg1" in refused.value.detail
+    read("hooks: {callbacks: [{command: /bin/script, run_on: controller}]}\n")

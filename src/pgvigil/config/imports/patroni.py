@@ -49,7 +49,7 @@ _LEFT_OF_SERVER: Final = {
     "pg_hba": "servers keep the pg_hba.conf they have; `pgvigil render pg_hba` says what must be in it",
     "pg_ident": "servers keep the pg_ident.conf they have",
     "pgpass": "Patroni rewrites that file; give passfiles of your own",
-    "callbacks": "called differently: see hooks: on_event (JSON on standard input)",
+    "callbacks": "see hooks: callbacks, which get the same arguments",
     "create_replica_methods": "copies are made by pg_basebackup, or by clone: {command: …}",
     "recovery_conf": "stays as it is in the servers' settings",
     "custom_conf": "stays as it is on the servers",

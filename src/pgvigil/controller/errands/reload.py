@@ -41,7 +41,7 @@ async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) ->
     record = ground.loop.record
     if done and record:
         text = f"{', '.join(done)}: configuration files read again"
-        ground.journal.tell("reloaded", text, Level.INFO, record.generation)
+        ground.journal.tell("reloaded", text, Level.INFO, record.generation, data={"nodes": ", ".join(done)})
     detail = "; ".join([*told, *(f"{name}: {why}" for name, why in failed.items())])
     if failed:
         order.finish(Result.FAILED, f"not reloaded: {', '.join(failed)}", detail=detail, plan=plan)

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from pgvigil.model.notify import TargetSpec
 from pgvigil.model.record import Event, Level
 from pgvigil.model.units import ClusterName
-from pgvigil.ports.contract import Clock
+from pgvigil.ports.contract import Clock, Tell
 from pgvigil.ports.notify.mailbox import Item, Mailbox
 from pgvigil.ports.notify.sending import Sent, send
 from pgvigil.ports.notify.wording import Message, message
@@ -21,16 +21,6 @@ AT_ONCE: Final = 2
 """Programs that send at the same time."""
 
 log = structlog.get_logger()
-
-
-class Tell(Protocol):
-    """Makes an event of what happened to messages themselves."""
-
-    def __call__(
-        self, cluster: ClusterName, kind: str, text: str, level: Level, *, hint: str, target: str
-    ) -> None:
-        """Keep it and tell it, as any other event."""
-        ...
 
 
 class Office:
