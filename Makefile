@@ -2,7 +2,7 @@
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
 .PHONY: help setup majors demo test test-majors test-faults soak simulate fix lint lint-style lint-format lint-types lint-imports lint-house \
-	 bench bench-failover lock clean
+	 bench bench-failover pictures lock clean
 BIN := .venv/bin
 ARGS ?=
 MINUTES ?= 30
@@ -60,6 +60,9 @@ bench: setup  ## Run every benchmark, and print its table.
 
 bench-failover: setup  ## Measure how long writes stand still in a failover.
 	$(BIN)/python bench/failover.py $(ARGS)
+
+pictures: setup  ## Take the pictures of the dashboard for the documentation anew; needs Chromium.
+	$(BIN)/python -m tests.browser
 
 lock: setup  ## Renew the pinned packages within pyproject.toml; ARGS=--upgrade for the newest.
 	scripts/lock $(ARGS)

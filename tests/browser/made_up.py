@@ -2,14 +2,18 @@
 
 import asyncio
 import copy
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from pgvigil.controller.operations import Giver, Json, Outcome, Result
+from pgvigil.controller.replay import decision_words
 from pgvigil.controller.status import status_json
 from pgvigil.model.command import Command, FetchRecording
 from pgvigil.model.diagnosis import Diagnosis
+from pgvigil.model.recording import unpacked
 from pgvigil.model.step import Plan, Rest
 from pgvigil.model.units import ClusterName
 from tests.builders import WALL, a_cluster
@@ -136,7 +140,7 @@ class MadeUp:
         self.told: list[Json] = []
         self.orders: list[Command] = []
         self._began = datetime.now(UTC)
-        self._written = 0
+        self._recording = b""
 
     async def status(self, cluster: ClusterName | None = None) -> list[Json]:
         """All of them, as they are now."""
@@ -153,7 +157,7 @@ class MadeUp:
         self.orders.append(command)
         if isinstance(command, FetchRecording):
             event = next(each for each in self.told if each["number"] == command.event)
-            return Outcome(Result.DONE, event["text"], data={"event": event, "recording": None})
+            return Outcome(Result.DONE, event["text"], data=self._recorded(event))
         plan = (
             "checkpoint on pg1",
             "stop PostgreSQL on pg1 (fast)",
@@ -183,6 +187,85 @@ class MadeUp:
             "hint": "", "data": {}, **more,
         }  # fmt: skip
         self.told.append(body)
+
+    def tell_a_story(self) -> None:
+        """Events of some days: a crash and its failover in the first cluster, trouble in others."""
+        self._recording = (Path(__file__).parents[1] / "recordings" / "crash.recording").read_bytes()
+        orders = self.clusters[0]["cluster"]
+        for ago_s, cluster, kind, level, text, evidence in (
+            (200_000, orders, "taken_over", "info", "pg2 is primary of orders, guarded from now on", []),
+            (
+                90_000,
+                orders,
+                "primary_crashed",
+                "alert",
+                "pg2 has crashed and is to be replaced",
+                ["our session ended", "its host says the postmaster (9420) is gone"],
+            ),
+            (89_999.8, orders, "fence", "info", "stop PostgreSQL on pg2 (immediate)", []),
+            (
+                89_999.7,
+                orders,
+                "promote",
+                "info",
+                "promote pg1: it is the furthest (0/502FDD0)",
+                ["fenced: stopped"],
+            ),
+            (
+                89_999.6,
+                orders,
+                "promoted",
+                "alert",
+                "pg1 is primary on timeline 2; writes stood still for 240 ms",
+                [],
+            ),
+            (89_998, orders, "rejoined", "info", "pg2 is a streaming standby again", []),
+            (
+                5_400,
+                orders,
+                "standby_lagging",
+                "warning",
+                "pg4 is 48 MB behind",
+                ["replay position 0/5C00000"],
+            ),
+            (5_100, orders, "cleared", "info", "pg4 has caught up", []),
+            (700, "sessions-fra", "rebuild", "info", "clone pg3 from pg2", []),
+            (640, "catalog-ams", "rebuild", "info", "clone pg3 from pg2", []),
+            (
+                320,
+                "identity-fra",
+                "found_primary_lost",
+                "alert",
+                "pg1 does not answer from any vantage point",
+                [],
+            ),
+            (
+                314,
+                "identity-fra",
+                "not_fenced",
+                "alert",
+                "pg1 does not answer, and nothing proves that it takes no writes",
+                ["no vantage point reaches pg1 (3 of 3)"],
+            ),
+            (
+                130,
+                "shipping-fra",
+                "nobody_fit",
+                "alert",
+                "no standby may be promoted: both carry never_promote",
+                [],
+            ),
+            (2, "payments-fra", "primary_crashed", "alert", "pg1 is to be replaced", ["our session ended"]),
+        ):
+            self.tell(cluster, kind, level, text, ago_s=ago_s, evidence=evidence)
+
+    def _recorded(self, event: Json) -> Json:
+        """An event with its recording; that of a crash is one of the recordings kept for tests."""
+        if not self._recording or event["kind"] != "primary_crashed":
+            return {"event": event, "recording": None}
+        frames = unpacked(self._recording).frames
+        then = next(frame.wall for frame in frames if decision_words(frame.decided)[0] == event["kind"])
+        return {"event": {**event, "at": then.isoformat()}, "recording": b64encode(self._recording).decode()}
 
 
 def _moved(cluster: Json, number: int, passed: float, now: datetime) -> Json:

@@ -38,7 +38,7 @@ export function useKeys(keys) {
     /** @param {KeyboardEvent} event */
     const pressed = (event) => {
       const target = /** @type {HTMLElement} */ (event.target);
-      const isTyping = target.closest("input, select, textarea, dialog");
+      const isTyping = target.closest("input, select, textarea") || document.querySelector("dialog[open]");
       if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
       event.preventDefault();
       keys[event.key]();

@@ -32,6 +32,9 @@ export function Order({ action, node, cluster, close }) {
       (error) => number === asked.current && setFault(error),
     );
   }, [JSON.stringify(values), denied]);
+  const leave = useRef(/** @type {?HTMLButtonElement} */ (null));
+  const begun = runs || outcome !== null || lines.length > 0;
+  useEffect(() => begun && leave.current?.focus(), [begun]); // the button that was pressed is gone
   const go = async () => {
     setRuns(true);
     setLines([]);
@@ -43,7 +46,6 @@ export function Order({ action, node, cluster, close }) {
     setRuns(false);
   };
   const set = (/** @type {string} */ name, /** @type {string | boolean} */ value) => setValues({ ...values, [name]: value });
-  const begun = runs || outcome !== null || lines.length > 0;
   return html`<${Dialog} title=${t(`action.${action.id}`)} close=${close} wide>
     <p class="dim">${t(`about.${action.id}`, { node, cluster: cluster.cluster })}</p>
     ${denied && html`<p class="fault" role="alert"><${Sign} name="key" /> ${denied}</p>`}
@@ -51,7 +53,7 @@ export function Order({ action, node, cluster, close }) {
     ${!denied && !begun && html`<${Plan} plan=${plan} fault=${fault} />`}
     ${begun && html`<${Progress} lines=${lines} runs=${runs} outcome=${outcome} fault=${fault} />`}
     <footer>
-      <button type="button" onClick=${close}>${begun ? t("dialog.close") : t("dialog.cancel")}</button>
+      <button type="button" ref=${leave} onClick=${close}>${begun ? t("dialog.close") : t("dialog.cancel")}</button>
       ${!begun && html`<button type="button" class=${`main ${action.danger ? "danger" : ""}`} data-confirm
         disabled=${Boolean(denied) || plan?.result !== "planned"} onClick=${go}>
         ${t(`do.${action.id}`, { node })}</button>`}
