@@ -158,6 +158,8 @@ class Busy:
 
     conninfo: str
     clients: int = 20
+    first: int = 0
+    """The number of the first client, which its rows carry."""
     pause_s: float = 0.01
     failed: list[str] = field(default_factory=list)
     done: int = 0
@@ -171,7 +173,9 @@ class Busy:
     def __enter__(self) -> Self:
         with psycopg.connect(self.conninfo, autocommit=True) as first:
             first.execute("create table if not exists busy (id bigserial primary key, client int)")
-        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(self.clients)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(self.first + n,)) for n in range(self.clients)
+        ]
         for thread in self._threads:
             thread.start()
         return self

@@ -29,6 +29,11 @@ defaults
     option clitcpka
     option srvtcpka
 """
+QUICK: Final = """\
+    # So long HAProxy waits before it tries again, too: meanwhile there may be a new primary.
+    timeout connect 200ms
+    retries 10
+"""
 CHECKED: Final = "agent-check agent-addr {host} agent-port {port} agent-inter 200ms"
 
 
@@ -44,6 +49,7 @@ def haproxy(
         HEAD.format(cluster=spec.name, write=write, read=read, socket=_sockets(spec)),
         f"listen {spec.name}_write",
         f"    bind :{write}",
+        QUICK.rstrip(),
         checked,
         *(_server(spec, node, options, node.name, "primary") for node in primaries),
         "",
