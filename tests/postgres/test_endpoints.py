@@ -1,6 +1,7 @@
 """HAProxy and PgBouncer as endpoints of a real cluster: switchover, failover, silence, a restart."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -
         with Service(servers) as service:
             with running_haproxy(haproxy):
                 await_all_at(service, "pg1")
+                assert _keepalived(service, servers.home, "pg1", "pg2") == [0, 1]
                 checked = service.command("check", "orders").stdout
                 assert "endpoint plain: HAProxy at" in checked
                 assert "endpoint pgbouncer: PgBouncer at" in checked
@@ -93,6 +95,7 @@ def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -
                 trio_of_servers[1].kill_all()
                 found = service.await_that(lambda s: s["primary"] != "pg2" and s["health"] == "ok", "another")
                 await_all_at(service, found["primary"])
+                assert _keepalived(service, servers.home, found["primary"], "pg2") == [0, 1]
                 with pytest.raises(psycopg.OperationalError):
                     session.execute("select 1")  # it led to the old one
             # HAProxy is gone: the databases are not concerned
@@ -102,6 +105,16 @@ def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -
             assert service.status()["health"] == "ok"
             with running_haproxy(haproxy):  # started anew, it takes everybody for fit
                 await_all_at(service, found["primary"])
+
+
+def _keepalived(service: Service, home: Path, *nodes: str) -> list[int]:
+    """What the check says that `render keepalived` prints, installed as printed: 0 for the primary."""
+    printed = service.command("render", "keepalived", "--controller", HOST)
+    env = {**os.environ, "ETC": str(home / "etc"), "RUN": str(home / "run")}
+    install = ["sh", "-s", nodes[0], "192.0.2.1/24", "eth0"]
+    subprocess.run(install, input=printed.stdout, text=True, env=env, check=True)
+    check = str(home / "etc" / "pgvigil-check")
+    return [subprocess.run([check, n, home / f"is-{n}"], check=False).returncode for n in nodes]
 
 
 def _name_of(conninfo: str) -> str:

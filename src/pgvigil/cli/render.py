@@ -12,6 +12,7 @@ import typer
 
 from pgvigil.cli.desk import ClusterArgument, ConfigOption, Desk, begin
 from pgvigil.errors import ConfigError, UsageError
+from pgvigil.model.face import HttpSpec
 from pgvigil.model.spec import ClusterSpec
 
 PANEL = "Protect"
@@ -29,6 +30,8 @@ class Rendering(StrEnum):
     COMPLETION = auto()
     HAPROXY = auto()
     PGBOUNCER = auto()
+    KEEPALIVED = auto()
+    PROMETHEUS = auto()
 
 
 class ShellName(StrEnum):
@@ -70,7 +73,8 @@ def render(
             "`control: {systemd: …, sudo: true}`. systemd: the controller's unit. certificates: a script "
             "that makes an authority of your own and certificates for TLS. completion: for the shell. "
             "haproxy: a whole haproxy.cfg, with a port for writes and one for reads. pgbouncer: a "
-            "pgbouncer.ini for the cluster's endpoint."
+            "pgbouncer.ini for the cluster's endpoint. keepalived: a script that installs a check and a "
+            "configuration on a node. prometheus: where it finds the metrics."
         ),
     ],
     cluster: ClusterArgument = None,
@@ -81,7 +85,7 @@ def render(
         typer.Option(
             metavar="ADDRESS",
             help="pg_hba: from where pgvigil logs in; may be given again. Without it: this host's own "
-            "address towards the nodes. haproxy: where HAProxy finds the controller.",
+            "address towards the nodes. haproxy, keepalived, prometheus: where these find the controller.",
             show_default=False,
         ),
     ] = None,
@@ -200,9 +204,7 @@ def _haproxy(wish: _Wish) -> str:
             detail="http.haproxy",
             hint="write into the configuration: http: {haproxy: 127.0.0.1:8010}; then: pgvigil reload",
         )
-    if len(wish.controllers) > 1:
-        raise UsageError("one controller answers HAProxy", detail=" ".join(wish.controllers))
-    address = wish.controllers[0] if wish.controllers else _reachable(http.haproxy_host)
+    address = _controller(wish, http.haproxy_host)
     return haproxy(wish.spec, (address, http.haproxy_port), write=wish.port, read=wish.read_port)
 
 
@@ -210,6 +212,46 @@ def _pgbouncer(wish: _Wish) -> str:
     from pgvigil.config.pgbouncer import pgbouncer
 
     return pgbouncer(wish.spec)
+
+
+def _http(wish: _Wish, who: str) -> HttpSpec:
+    """The HTTP face. Raises UsageError without one."""
+    http = wish.desk.config.http
+    if http is None:
+        raise UsageError(
+            f"nobody would answer {who}", detail="http: {listen: off}", hint="http: {listen: 0.0.0.0:8009}"
+        )
+    return http
+
+
+def _controller(wish: _Wish, host: str) -> str:
+    """Where others find the controller: as told, else as it listens."""
+    if len(wish.controllers) > 1:
+        raise UsageError("one controller at a time", detail=" ".join(wish.controllers))
+    return wish.controllers[0] if wish.controllers else _reachable(host)
+
+
+def _keepalived(wish: _Wish) -> str:
+    from pgvigil.config.keepalived import keepalived
+
+    http = _http(wish, "keepalived's checks")
+    host = _controller(wish, http.host)
+    if host in ("127.0.0.1", "::1", "localhost") and not wish.controllers:
+        raise UsageError(
+            "nodes do not reach the controller's HTTP face",
+            detail=f"it listens on {host}",
+            hint="http: {listen: 0.0.0.0:8009} and --controller ADDRESS, as nodes see it",
+        )
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{'https' if http.cert else 'http'}://{shown}:{http.port}"
+    return keepalived(wish.spec, url, ca="/etc/keepalived/pgvigil-ca.crt" if http.cert else "")
+
+
+def _prometheus(wish: _Wish) -> str:
+    from pgvigil.config.prometheus import prometheus
+
+    http = _http(wish, "Prometheus")
+    return prometheus(http, _controller(wish, http.host))
 
 
 def _reachable(host: str) -> str:
@@ -226,6 +268,8 @@ _WRITERS: Final[Mapping[Rendering, Callable[[_Wish], str]]] = {
     Rendering.COMPLETION: _completion,
     Rendering.HAPROXY: _haproxy,
     Rendering.PGBOUNCER: _pgbouncer,
+    Rendering.KEEPALIVED: _keepalived,
+    Rendering.PROMETHEUS: _prometheus,
 }
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus needs to read the controller's metrics: where they are, and alerts to begin with."""
+"""What Prometheus needs to read the controller's metrics: where they are, and how to get in."""
 
 from typing import Final
 
@@ -14,21 +14,7 @@ scrape_configs:
 {more}    static_configs:
       - targets: ["{host}:{port}"]
 
-# Into a file of rule_files:
-# groups:
-#   - name: pgvigil
-#     rules:
-#       - alert: PgvigilGone
-#         expr: up{{job="pgvigil"}} == 0
-#         for: 30s
-#       - alert: ClusterNotWell
-#         expr: pgvigil_cluster_health{{health!="ok"}} == 1
-#         for: 1m
-#         labels: {{severity: page}}
-#         annotations: {{summary: "{{{{ $labels.cluster }}}} is {{{{ $labels.health }}}}: pgvigil status"}}
-#       - alert: Finding
-#         expr: pgvigil_finding == 1
-#         for: 5m
+# Alerts to begin with: monitoring/alerts.yml in pgvigil's repository, into rule_files.
 """
 AUTHORIZED: Final = """\
     authorization: {credentials_file: /etc/prometheus/pgvigil.token}   # pgvigil token add prometheus

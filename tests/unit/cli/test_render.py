@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from pgvigil.cli.app import app
@@ -66,6 +67,27 @@ def test_pgbouncer_gets_what_its_endpoint_needs(run: Run) -> None:
     assert "%include /etc/pgbouncer/orders.ini" in done.stdout
     assert "admin_users = watcher" in done.stdout
     assert run("pgbouncer").exit_code == 2
+
+
+HTTP = "http: {listen: 0.0.0.0:8010}\n"
+
+
+def test_keepalived_and_prometheus_need_a_way_to_the_controller(run: Run) -> None:
+    assert "http: {listen: 0.0.0.0:8009}" in run("keepalived").stderr  # it listens for its own host only
+    done = run("keepalived", "--controller", "10.0.0.5", file=HTTP + FILE)
+    assert "url=http://10.0.0.5:8010/clusters/orders" in done.stdout
+    assert (
+        'targets: ["10.0.0.5:8010"]' in run("prometheus", "--controller", "10.0.0.5", file=HTTP + FILE).stdout
+    )
+    assert run("prometheus", file="http: {listen: off}\n" + FILE).exit_code == 2
+
+
+def test_what_prometheus_gets_is_a_whole_configuration(run: Run) -> None:
+    tokens = "http: {listen: 127.0.0.1:8009, reads_need_token: true, tokens: /etc/pgvigil/tokens}\n"
+    text = run("prometheus", file=tokens + FILE).stdout
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:8009"]}]
+    assert "credentials_file" in job["authorization"]
 
 
 def test_without_a_configuration_the_unit_is_that_of_the_usual_places(run: Run) -> None:
