@@ -19,25 +19,34 @@ from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
+from pgvigil.controller.shared_fleet import SharedFleet
+from pgvigil.errors import Unsafe
 from pgvigil.model.check import CheckItem
+from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.guard import GuardReport
 from pgvigil.model.record import Paths
 from pgvigil.model.shell import LocalShell
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.clock import SystemClock
-from pgvigil.ports.contract import Advisor, Clock, NodePorts, Notifier, Shell, Store
+from pgvigil.ports.contract import Advisor, Clock, Lease, NodePorts, Notifier, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.endpoints import make_endpoints
 from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from pgvigil.ports.telling import Telling
-from pgvigil.store.lock import StateLock
+from pgvigil.store.etcd import EtcdStore
+from pgvigil.store.gateway import Gateway
+from pgvigil.store.lock import StateLock, identity
 from pgvigil.store.memory import MemoryStore
 from pgvigil.store.readonly import ReadOnlyStore
+from pgvigil.store.roster import EtcdRoster
 from pgvigil.store.sqlite import FILE_NAME, SqliteStore
+from pgvigil.store.transactions import Transactions
 
+POLL_S = 1.0
+"""Controllers that share a fleet look after each other this often, or six times in a lease's time."""
 COMMAND_ENDS_S = 30.0
 """How long a starting controller waits for a command that holds the state."""
 
@@ -68,6 +77,7 @@ def cluster_controller(
     notifiers: Sequence[Notifier] = (),
     mode: Mode = Mode.GUARD,
     advisor: Advisor | None = None,
+    lease: Lease | None = None,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
     log = structlog.get_logger()
@@ -88,6 +98,7 @@ def cluster_controller(
         witnesses=witness_shells(spec),
         far={node.name: node_ports(node) for node in spec.standby_of.nodes} if spec.standby_of else None,
         endpoints=make_endpoints(spec, nodes),
+        lease=lease,
     )
 
 
@@ -97,12 +108,15 @@ def make_fleet(
     notifiers: Sequence[Notifier] = (),
     mode: Mode = Mode.GUARD,
     advisor: Advisor | None = None,
+    lease: Lease | None = None,
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
 
     def make(spec: ClusterSpec) -> ClusterController:
-        return cluster_controller(spec, store, clock, notifiers=notifiers, mode=mode, advisor=advisor)
+        return cluster_controller(
+            spec, store, clock, notifiers=notifiers, mode=mode, advisor=advisor, lease=lease
+        )
 
     return Fleet(make, store, clock, structlog.get_logger(), Giver(user_name(os.getuid()), "command line"))
 
@@ -115,12 +129,63 @@ async def local_operations(config: Config, *, clusters: Sequence[ClusterName]) -
     """
     wanted = [spec for spec in config.clusters if not clusters or spec.name in clusters]
     with StateLock(config.state_dir):
-        async with await SqliteStore.open(config.state_dir) as store:
-            fleet = make_fleet(store, mode=Mode.ORDERS)
+        async with _store(config, ()) as (store, roster):
+            fleet = make_fleet(store, mode=Mode.ORDERS, lease=roster)
+            if roster:
+                for spec in wanted:
+                    await _take(roster, spec.name)
             async with fleet.running(wanted):
                 await fleet.looked()
                 yield fleet
                 await fleet.endpoints_settled(within_s=ENDPOINTS_S)
+
+
+@contextlib.asynccontextmanager
+async def _store(
+    config: Config, clusters: Sequence[ClusterName]
+) -> AsyncIterator[tuple[Store, EtcdRoster | None]]:
+    """The configured store; with etcd, this controller's lease and locks there. Raises StoreError, Unsafe."""
+    if config.store is None:
+        async with await SqliteStore.open(config.state_dir) as store:
+            yield store, None
+        return
+    async with shared_store(config.store, identity(config.state_dir), clusters) as shared:
+        yield shared
+
+
+@contextlib.asynccontextmanager
+async def shared_store(
+    spec: EtcdSpec, identity: str, clusters: Sequence[ClusterName]
+) -> AsyncIterator[tuple[EtcdStore, EtcdRoster]]:
+    """The state in etcd, and this controller's place there, with a lease that is kept.
+
+    Raises StoreError, Unsafe.
+    """
+    gateway = Gateway(spec)
+    try:
+        keys = Transactions(gateway, spec.name)
+        roster = EtcdRoster(keys, spec, identity)
+        async with EtcdStore(keys, roster.lock) as store, asyncio.TaskGroup() as group:
+            await roster.enter(clusters)
+            renewing = group.create_task(roster.run(), name="lease")
+            try:
+                yield store, roster
+            finally:
+                renewing.cancel()
+                await roster.leave()
+    finally:
+        await gateway.close()
+
+
+async def _take(roster: EtcdRoster, cluster: ClusterName) -> None:
+    """The lock of a cluster, for a command without a controller. Raises Unsafe: another one guards it."""
+    if not await roster.claim(cluster):
+        owner = (await roster.look()).owners.get(cluster, "somebody else")
+        raise Unsafe(
+            f"{cluster} is guarded by another controller: {owner}",
+            detail="nothing was done",
+            hint=f"give the command on the host of {owner}",
+        )
 
 
 @contextlib.asynccontextmanager
@@ -129,7 +194,12 @@ async def local_look(config: Config, *, clusters: Sequence[ClusterName]) -> Asyn
     wanted = [spec for spec in config.clusters if not clusters or spec.name in clusters]
     async with contextlib.AsyncExitStack() as stack:
         store: Store = MemoryStore()
-        if (config.state_dir / FILE_NAME).exists():
+        if config.store is not None:
+            gateway = Gateway(config.store)
+            stack.push_async_callback(gateway.close)
+            there = EtcdStore(Transactions(gateway, config.store.name), lambda _: None, writes=False)
+            store = ReadOnlyStore(await stack.enter_async_context(there))
+        elif (config.state_dir / FILE_NAME).exists():
             kept = await stack.enter_async_context(await SqliteStore.open(config.state_dir))
             store = ReadOnlyStore(kept)
         fleet = make_fleet(store, mode=Mode.LOOK)
@@ -145,27 +215,52 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
     Raises Unsafe if another controller holds the state's lock, StoreError, ConfigError.
     """
     with StateLock(config.state_dir, wait_s=COMMAND_ENDS_S):
-        async with await SqliteStore.open(config.state_dir) as store, asyncio.TaskGroup() as group:
+        names = [spec.name for spec in config.clusters]
+        async with _store(config, names) as (store, roster), asyncio.TaskGroup() as group:
             telling = Telling(SystemClock())
             telling.serve(config.clusters, config.notify)
-            fleet = make_fleet(store, notifiers=telling.notifiers, advisor=telling.hooks)
+            fleet = make_fleet(store, notifiers=telling.notifiers, advisor=telling.hooks, lease=roster)
             telling.report_to(fleet.noted, fleet.primary_of)
             group.create_task(telling.run())
+            shared = share(fleet, roster, store, config.store.lease_s) if roster and config.store else None
+            ops = shared or fleet
 
             async def reload() -> str:
                 fresh = reread()
                 await face.serve(fresh.http)
                 telling.serve(fresh.clusters, fresh.notify)
-                return await fleet.guard(fresh.clusters)
+                return await (shared.serve if shared else fleet.guard)(fresh.clusters)
 
             async def look(name: ClusterName) -> list[CheckItem]:
-                return await _check([fleet.spec(name)])
+                return await _check([ops.spec(name)])
 
-            face = HttpFace(fleet, Backing(fleet.denied, fleet.spec, look, reload))
+            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, reload))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
-                async with fleet.running(config.clusters):
-                    await serve(fleet, config.socket, reload=reload)
+                guarding = (
+                    sharing(shared, fleet, config.clusters) if shared else fleet.running(config.clusters)
+                )
+                async with guarding:
+                    await serve(ops, config.socket, reload=reload)
+
+
+def share(fleet: Fleet, roster: EtcdRoster, store: Store, lease_s: float) -> SharedFleet:
+    """This controller's share of the fleet, looked after often enough for a lease of that time."""
+    poll_s, log = min(POLL_S, lease_s / 6), structlog.get_logger()
+    return SharedFleet(fleet, roster, store, SystemClock(), log, poll_s=poll_s, settle_s=2 * lease_s)
+
+
+@contextlib.asynccontextmanager
+async def sharing(shared: SharedFleet, fleet: Fleet, specs: Sequence[ClusterSpec]) -> AsyncIterator[None]:
+    """Guard this controller's share of these clusters as long as the context lasts."""
+    async with fleet.running(()):
+        await shared.serve(specs)
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(shared.run(), name="share")
+            try:
+                yield
+            finally:
+                looking.cancel()
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvigil.errors import Bug, StoreError, Unsafe
+from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.parameter import ParameterChange, ParameterVersion, Trial, TriedLine
 from pgvigil.model.record import ClusterRecord, Event, Fenced, Level, Origin, Paths, Phase, Scheduled
 from pgvigil.model.recording import Draft, Tick, unpacked
@@ -29,11 +30,16 @@ from pgvigil.model.units import ClusterName, Generation, Lsn, NodeName, SystemId
 from pgvigil.ports.contract import Store
 from pgvigil.store import shelf
 from pgvigil.store.codec import from_json, to_json
+from pgvigil.store.etcd import EtcdStore, owner_key
+from pgvigil.store.gateway import Gateway
+from pgvigil.store.limits import EVENTS_KEPT
 from pgvigil.store.lock import StateLock
 from pgvigil.store.memory import MemoryStore
 from pgvigil.store.renew import ADDED
 from pgvigil.store.sqlite import FILE_NAME, SCHEMA_VERSION, SqliteStore
+from pgvigil.store.transactions import Transactions
 from tests.builders import a_cluster
+from tests.etcd import Etcd, etcd_servers, needs_etcd
 
 ORDERS, WEB = ClusterName("orders"), ClusterName("web")
 RECORD = ClusterRecord(
@@ -97,12 +103,38 @@ an_event = st.builds(
 MakeStore = Callable[..., AbstractAsyncContextManager[Store]]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    with etcd_servers(1) as etcd:
+        yield etcd
+
+
+@asynccontextmanager
+async def etcd_store(spec: EtcdSpec, *, events_kept: int = EVENTS_KEPT) -> AsyncIterator[EtcdStore]:
+    """A store whose controller holds the locks of both clusters."""
+    gateway = Gateway(spec)
+    try:
+        keys = Transactions(gateway, spec.name)
+        locks: dict[ClusterName, int] = {}
+        for cluster in (ORDERS, WEB):
+            locks[cluster] = await keys.change([], [keys.put(owner_key(cluster), spec.name)])
+        async with EtcdStore(keys, locks.get, events_kept=events_kept) as store:
+            yield store
+    finally:
+        await gateway.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=needs_etcd)])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
     @asynccontextmanager
     async def make(**options: int) -> AsyncIterator[Store]:
         if request.param == "memory":
             yield MemoryStore(**options)
+            return
+        if request.param == "etcd":
+            servers: Etcd = request.getfixturevalue("etcd")
+            async with etcd_store(servers.spec(), **options) as store:
+                yield store
             return
         async with await SqliteStore.open(tmp_path / "state", **options) as store:
             yield store
@@ -544,7 +576,8 @@ def test_a_full_disk_is_an_error_and_the_store_recovers_with_it(tmp_path: Path) 
 
 def test_the_state_dir_is_one_process_at_a_time(tmp_path: Path) -> None:
     body = """
-        from pgvigil.store.lock import StateLock
+        from pgvigil.store.limits import EVENTS_KEPT
+from pgvigil.store.lock import StateLock
         with StateLock(state):
             print("locked", flush=True)
             sys.stdin.read()

@@ -18,10 +18,12 @@ from pgvigil.errors import PgvigilError, TimedOut
 class Service:
     """Context manager: runs on entering, ended on leaving. Its log goes through a pipe, to no file."""
 
-    def __init__(self, servers: Servers) -> None:
-        self.state = servers.home / "state"
+    def __init__(self, servers: Servers, *, name: str = "") -> None:
+        """`name`: of one of several, which has its own configuration and state."""
+        self.state = servers.home / f"state{name}"
+        config = servers.home / f"pgvigil{name}.yaml"
         self._words = [sys.executable, "-m", "pgvigil"]
-        self._env = {**os.environ, "PGVIGIL_CONFIG": str(servers.home / "pgvigil.yaml"), "COLUMNS": "200"}
+        self._env = {**os.environ, "PGVIGIL_CONFIG": str(config), "COLUMNS": "200"}
         self._lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
 

@@ -105,6 +105,8 @@ class Bench:
     """The ways to the nodes of the cluster that this one is to follow."""
     hold_clients: Callable[[], Awaitable[None]] = _nobody_waits
     """Has clients wait at the endpoints. Raises StepFailed."""
+    lost: Callable[[], str] = lambda: ""
+    """Why this controller may not act any more; empty: it may."""
 
     def place(self, name: NodeName) -> Place:
         """Raises StepFailed if the node has no shell, or nobody knows where its data lies."""
@@ -155,7 +157,9 @@ class Bench:
             ports.close()
 
     def still(self, generation: Generation) -> None:
-        """Raises WorldChanged if the record has moved on since the step was decided."""
+        """Raises WorldChanged if the record has moved on since, or this controller may act no more."""
+        if why := self.lost():
+            raise WorldChanged("this controller may not act any more", detail=why)
         if self.generation() != generation:
             raise WorldChanged(
                 f"the cluster is at generation {self.generation()}, the step was of {generation}"

@@ -144,6 +144,8 @@ def headline(console: Console, cluster: Shape) -> Text:
     line.append("  " + dot.join(facts), style=DIM)
     if sync := cluster["sync"]:
         line.append(f": {_promise(sync)}", style=WARN if _less_than_wanted(sync) else DIM)
+    if guarded_by := cluster.get("controller"):
+        line.append(f"{dot}guarded by {guarded_by}", style=DIM)
     if cluster["paused"]:
         until = f" until {local_time(cluster['paused_until'])}" if cluster["paused_until"] else ""
         line.append(f"{dot}paused{until}", style=WARN)

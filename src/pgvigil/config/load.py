@@ -17,6 +17,7 @@ from pgvigil.config.relations import between, complaints
 from pgvigil.config.schema import ClusterSection, FileSection, LogFormat, LogLevel
 from pgvigil.config.section import local_path
 from pgvigil.errors import ConfigError
+from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.face import HttpSpec
 from pgvigil.model.notify import TargetSpec
 from pgvigil.model.spec import ClusterSpec
@@ -43,6 +44,8 @@ class Config:
     """None: no HTTP."""
     notify: Mapping[ClusterName, tuple[TargetSpec, ...]] = field(default_factory=dict)
     """Where messages about each cluster go."""
+    store: EtcdSpec | None = None
+    """None: SQLite in `state_dir`."""
 
     def cluster(self, name: ClusterName) -> ClusterSpec:
         """The cluster of that name. Raises KeyError."""
@@ -130,6 +133,7 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         log_level=section.log.level,
         http=section.http.spec(folder),
         notify={ClusterName(name): each.notify.specs(folder) for name, each in merged.items()},
+        store=section.store.spec(folder, section.http.spec(folder)),
     )
 
 

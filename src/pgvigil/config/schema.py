@@ -25,6 +25,7 @@ from pgvigil.config.notify import NotifySection
 from pgvigil.config.policy import FailoverSection, FencingSection, HooksSection, ProbeSection
 from pgvigil.config.section import Section
 from pgvigil.config.site import StandbyOfValue
+from pgvigil.config.store import StoreSection
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
 from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag, WitnessSpec
 from pgvigil.model.units import ClusterName, NodeName
@@ -274,6 +275,9 @@ class FileSection(Section):
     hooks: HooksSection = Field(default=HooksSection(), description="Short for `defaults: {hooks: …}`.")
     notify: NotifySection = Field(default=NotifySection(), description="Short for `defaults: {notify: …}`.")
     http: HttpSection = Field(default=HttpSection(), description="The HTTP face of the controller.")
+    store: StoreSection = Field(
+        default=StoreSection(), description="Where state is kept, and whether several controllers share it."
+    )
     log: LogSection = Field(default=LogSection(), description="The controller's log.")
 
     def merged(self) -> dict[str, ClusterSection]:

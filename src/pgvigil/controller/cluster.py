@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
@@ -19,10 +20,11 @@ from pgvigil.controller.hesitation import Hesitation
 from pgvigil.controller.journal import Journal, Log
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.objection import Objections
-from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
+from pgvigil.controller.places import known_paths, remembered
 from pgvigil.controller.recorder import Recorder
 from pgvigil.controller.repairs import Repairs
+from pgvigil.controller.tenure import Tenure
 from pgvigil.controller.underway import Notes
 from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
@@ -37,9 +39,9 @@ from pgvigil.model.diagnosis import Diagnosis, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, SetSync, Step, sentence
+from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, SetSync, Step
 from pgvigil.model.units import Generation, NodeName
-from pgvigil.ports.contract import Advisor, Clock, Endpoint, NodePorts, Pinger, Shell, Store
+from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, Pinger, Shell, Store
 from pgvigil.sight.watch import ClusterWatch
 
 TICK_S = 1.0
@@ -68,17 +70,19 @@ class ClusterController:
         witnesses: Mapping[str, Shell] | None = None,
         far: Mapping[NodeName, NodePorts] | None = None,
         endpoints: Sequence[Endpoint] = (),
+        lease: Lease | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
         self.record: ClusterRecord | None = None
         self._witnesses = witnesses or {}
-        grants = mode is not Mode.LOOK
+        self._tenure = Tenure(None if mode is Mode.LOOK else lease, spec.name, acts=mode is not Mode.LOOK)
         self.watch = ClusterWatch(
-            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=grants, far=far
+            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=self._tenure.acts, far=far
         )
-        self.endpoints, self.verified = Endpoints(endpoints, journal, clock), Generation(0)
-        ours = (self._generation, own_shell, self._report, far or {}, self.endpoints.hold)
+        self.endpoints, self.verified = Endpoints(endpoints, journal, clock, self._tenure), Generation(0)
+        steps = (self.endpoints.hold, self._tenure.objection)
+        ours = (self._generation, own_shell, self._report, far or {}, *steps)
         self._bench = Bench(spec, nodes, self.watch.learnt_paths, clock, *ours)
         self._done: Step | None = None
         self._repairs = Repairs(self._bench, journal, self.watch)
@@ -127,28 +131,30 @@ class ClusterController:
             self._orders.append(order)
             self.watch.news.set()
 
+    def settled(self) -> bool:
+        """Whether nothing is under way: another controller may take its place without loss."""
+        stable = self.record is None or (self.record.phase is Phase.STABLE and not self.record.underway)
+        return stable and not self._orders and not self.busy()
+
     def busy(self) -> Mapping[NodeName, str]:
         """What is being done to single nodes now, in words."""
         return self._repairs.busy()
 
     def paths(self, name: NodeName) -> Paths:
         """Where a node keeps its data and programs, as configured, else as remembered."""
-        spec = self.spec.node(name)
-        known = self.record.paths.get(name, Paths()) if self.record else Paths()
-        return Paths(
-            spec.data_dir or known.data_dir,
-            spec.bin_dir or known.bin_dir,
-            spec.config_file or known.config_file,
-        )
+        return known_paths(self.spec, self.record, name)
 
     async def _tick(self) -> None:
         """One turn of the picture: view, diagnosis, decision, record, steps."""
         self.watch.news.clear()
         self.view = self.watch.view()
-        if self.record is None:
+        held = await self._tenure.hold(lambda: self._store.load(self.spec.name))
+        if isinstance(held, Hold):
+            await self._stand_by(held)
+        elif (record := held or self.record) is None:
             await self._take_over()
         else:
-            self.record = await self.notes.written(self.record)
+            self.record = await self.notes.written(record)
             self._point()
             self.watch.suspect = self.record.primary
             self.diagnosis = diagnose(self.spec, self.record, self.view)
@@ -157,6 +163,16 @@ class ClusterController:
             if self._mode is not Mode.LOOK:
                 await self._carry_out(self.plan)
         await self._wait()
+
+    async def _stand_by(self, hold: Hold) -> None:
+        """Watch and tell, and begin nothing: another controller may be at work. Repairs are ended."""
+        if self.record is not None:
+            self.watch.suspect = self.record.primary
+            self.diagnosis = diagnose(self.spec, self.record, self.view)
+            self.journal.notice(self.view, self.diagnosis, self.record.generation)
+        await self._repairs.stop()
+        self._held(hold)
+        orders.interrupt(self._orders, hold)
 
     def _plan(self, situation: Situation) -> Plan:
         if act := self._ordered(situation):
@@ -176,7 +192,9 @@ class ClusterController:
     async def _carry_out(self, plan: Plan) -> None:
         assert self.record is not None
         match plan.decision:
-            case Act() as act if hold := await self._objected(act):
+            case Act() as act if hold := await self._objections.against(
+                act, self.record, partial(self.journal.announce, act, self.record.generation)
+            ):
                 self._held(hold)
             case Act() as act:
                 await self._act(act)
@@ -234,32 +252,21 @@ class ClusterController:
 
     def _answer_taken(self, error: StoreError | None = None) -> None:
         """What becomes of a command, now that what it asks is on record, or cannot be put there."""
-        if (order := self._taken) is None:
-            return
-        self._taken = None
-        if error is not None:
-            orders.failed(order, error)
-        elif not orders.changes_primary(order.command):
-            order.finish(Result.DONE, order.begun)
-
-    async def _objected(self, act: Act) -> Hold | None:
-        assert self.record is not None
-        record = self.record
-        return await self._objections.against(
-            act, record, lambda: self.journal.announce(act, record.generation)
-        )
+        order, self._taken = self._taken, None
+        orders.recorded(order, error)
 
     async def _run_stages(self, act: Act) -> None:
         """The stages, interrupted when the primary fails meanwhile in a way the decision did not know."""
-        known = self._verdict()
+        known, look_s = self._verdict(), self._tenure.look_s
+        self._tenure.begin()
         work = asyncio.ensure_future(run_stages(act.stages, self._bench, self._outcome))
         try:
             while not work.done():
                 self.watch.news.clear()
                 news = asyncio.ensure_future(self.watch.news.wait())
-                await asyncio.wait({work, news}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, news}, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-                if not known and not work.done() and self._verdict():
+                if not work.done() and (self._tenure.objection() or (not known and self._verdict())):
                     break
         finally:
             work.cancel()
@@ -298,7 +305,7 @@ class ClusterController:
         if isinstance(first, Hold):
             self.plan = Plan(first)
             self.journal.held(first, Generation(0))
-            orders.refuse_all(self._orders, first)
+            orders.interrupt(self._orders, first)
             return
         act = decide.taken_over(first)
         if hold := self._unwritten.holds(act, self._clock.now()):
@@ -309,7 +316,7 @@ class ClusterController:
         except StoreError as error:
             hold = self._unwritten.failed(error, act, None, self._clock.now())
             self._held(hold)
-            orders.refuse_all(self._orders, hold)
+            orders.interrupt(self._orders, hold)
             return
         self.watch.news.set()
 
@@ -360,10 +367,7 @@ class ClusterController:
             return
 
     def _situation(self, record: ClusterRecord) -> Situation:
-        learnt = {name: self.watch.learnt_paths(name) for name in self.view.nodes}
-        removed = {name: Paths() for name in record.paths if name not in learnt}  # their slots remain
-        if {**removed, **learnt} != record.paths and all(paths.data_dir for paths in learnt.values()):
-            record = replace(record, paths={**removed, **learnt})
+        record = remembered(record, {name: self.watch.learnt_paths(name) for name in self.view.nodes})
         return Situation(self.spec, record, self.view, self.diagnosis, self._clock.wall())
 
     def _generation(self) -> Generation:
@@ -376,16 +380,15 @@ class ClusterController:
 
     def _point(self) -> None:
         """Tell the endpoints where clients belong: on news of the record, of a look, of a promotion."""
-        if self._mode is not Mode.LOOK and self.record:
+        if self._mode is not Mode.LOOK and self.record and not self._tenure.objection():
             self.endpoints.point(aim(self.spec, self.record, self.view, self.verified))
 
     def _outcome(self, outcome: StepOutcome) -> None:
+        self._tenure.note(outcome)
         if isinstance(outcome.step, Promote) and outcome.error is None:
             self.verified = outcome.step.generation
             self._point()
         self.journal.outcome(outcome, self._generation())
         if isinstance(outcome.step, FenceByCommand | SetSync) and outcome.error is None:
             self._done = outcome.step
-        for order in self._orders:
-            result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
-            order.progress(f"{sentence(outcome.step)} … {result}")
+        orders.tell(self._orders, outcome)

@@ -10,6 +10,7 @@ from typing import Final
 
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.status_shape import EndpointState, EndpointStatus
+from pgvigil.controller.tenure import Tenure
 from pgvigil.errors import PgvigilError, StepFailed
 from pgvigil.model.endpoint import Aim
 from pgvigil.model.record import Level
@@ -32,8 +33,9 @@ BUG: Final = "the log has more; please report it if it happens again"
 class Endpoints:
     """All endpoints of one cluster."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], journal: Journal, clock: Clock) -> None:
-        self._courses = [_Course(each, journal, clock) for each in endpoints]
+    def __init__(self, endpoints: Sequence[Endpoint], journal: Journal, clock: Clock, tenure: Tenure) -> None:
+        """Where several controllers share clusters, nothing is moved without the `tenure`'s leave."""
+        self._courses = [_Course(each, journal, clock, tenure) for each in endpoints]
 
     def point(self, aim: Aim) -> None:
         """From now on this is where clients belong. Returns at once."""
@@ -78,8 +80,8 @@ class Endpoints:
 class _Course:
     """One endpoint on its way to where it ought to lead."""
 
-    def __init__(self, endpoint: Endpoint, journal: Journal, clock: Clock) -> None:
-        self._endpoint, self._journal, self._clock = endpoint, journal, clock
+    def __init__(self, endpoint: Endpoint, journal: Journal, clock: Clock, tenure: Tenure) -> None:
+        self._endpoint, self._journal, self._clock, self._tenure = endpoint, journal, clock, tenure
         self.name = endpoint.name
         self.settled = asyncio.Event()
         self._aim: Aim | None = None
@@ -103,8 +105,8 @@ class _Course:
     async def run(self) -> None:
         while True:
             await self._wait()
-            if (aim := self._aim) is not None:
-                self._news.clear()
+            self._news.clear()
+            if (aim := self._aim) is not None and not self._tenure.objection():
                 await self._attempt(aim)
 
     async def _wait(self) -> None:

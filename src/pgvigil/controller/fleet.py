@@ -140,6 +140,16 @@ class Fleet:
             text = order.reached or "not finished in its time"
             return Outcome(Result.TIMED_OUT, text, "it may still finish", "see: pgvigil status")
 
+    def settled(self, cluster: ClusterName) -> bool:
+        """Whether nothing is under way there, so that another controller may guard it from now on."""
+        return self._cluster(cluster).settled()
+
+    def unguarded(self, spec: ClusterSpec, hold: Hold) -> Json:
+        """The status of a cluster that is not guarded here: nothing is known, and the hold says why."""
+        controller = self._make(spec)
+        controller.plan = Plan(hold)
+        return self._status(controller)
+
     def denied(self, cluster: ClusterName, command: str, by: Giver, why: str, untold: int) -> None:
         """Keep that somebody was not let in to give a command. Raises UsageError."""
         controller = self._cluster(cluster)

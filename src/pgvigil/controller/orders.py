@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from pgvigil.act.engine import Outcome as StepOutcome
 from pgvigil.controller.operations import Json, Outcome, Result
-from pgvigil.errors import PgvigilError, Unsafe, UsageError
+from pgvigil.errors import PgvigilError, StoreError, Unsafe, UsageError
 from pgvigil.model.command import (
     Command,
     DemoteSite,
@@ -71,6 +72,15 @@ def refuse(order: Order, refused: Refused) -> None:
         case _:
             result = Result.FAILED
     order.finish(result, error.what, detail=error.detail, hint=error.hint)
+
+
+def interrupt(orders: list[Order], hold: Hold) -> None:
+    """All commands end, for nothing can be begun or gone on with; a change of primary itself may go on."""
+    for order in orders:
+        result = Result.FAILED if order.begun else Result.REFUSED
+        text = f"interrupted; {hold.reason}" if order.begun else hold.reason
+        order.finish(result, text, detail="; ".join(hold.evidence), hint=hold.hint)
+    orders.clear()
 
 
 def planned(order: Order, what: Act | Step) -> None:
@@ -185,8 +195,18 @@ def _afterwards(command: Command) -> tuple[str, ...]:
     return ()
 
 
-def refuse_all(waiting: list[Order], hold: Hold) -> None:
-    """Refuse every command, for the reason of a hold."""
+def recorded(order: Order | None, error: StoreError | None) -> None:
+    """What becomes of a command, now that what it asks is on record, or could not be put there."""
+    if order is None:
+        return
+    if error is not None:
+        failed(order, error)
+    elif not changes_primary(order.command):
+        order.finish(Result.DONE, order.begun)
+
+
+def tell(waiting: list[Order], outcome: StepOutcome) -> None:
+    """How a step ended, to whoever waits."""
+    result = f"failed: {outcome.error}" if outcome.error else f"{outcome.took_s:.2f} s"
     for order in waiting:
-        order.finish(Result.REFUSED, hold.reason, detail="; ".join(hold.evidence), hint=hold.hint)
-    waiting.clear()
+        order.progress(f"{sentence(outcome.step)} … {result}")

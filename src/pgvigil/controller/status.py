@@ -77,6 +77,7 @@ def status_json(
         standby_of=_far(scene),
         serves=aim(spec, record, view, verified).primary if record else None,
         endpoints=list(endpoints),
+        controller=None,
     )
     return dict(status)
 

@@ -334,6 +334,8 @@ class ClusterStatus(TypedDict):
     serves: str | None
     """Where clients that write belong; None: nowhere, until a promotion is verified."""
     endpoints: list[EndpointStatus]
+    controller: str | None
+    """Who guards it, where several controllers share a fleet; None: nobody, or there is only one."""
 
 
 class EventStatus(TypedDict):

@@ -10,6 +10,7 @@ from pgvigil.model.endpoint import Aim
 from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event, Level
 from pgvigil.model.recording import Draft, Kept
+from pgvigil.model.roster import Census
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import ClusterName, Instant, NodeName, SqlState
@@ -233,6 +234,48 @@ class Store(Protocol):
 
     async def trial(self, cluster: ClusterName) -> Trial | None:
         """The trial that was noted last, unless it has become a version or was undone."""
+        ...
+
+
+class Lease(Protocol):
+    """Whether this controller is the one that may act on a cluster, by its own clock."""
+
+    def lost(self, cluster: ClusterName) -> str:
+        """Why it may not act on it now; empty: it may."""
+        ...
+
+
+class Roster(Lease, Protocol):
+    """The controllers that share a fleet, as one of them sees them. Raises StoreError."""
+
+    name: str
+
+    def held(self) -> frozenset[ClusterName]:
+        """The clusters whose locks this controller holds."""
+        ...
+
+    async def announce(self, clusters: Sequence[ClusterName]) -> None:
+        """Say that these are configured here."""
+        ...
+
+    async def look(self) -> Census:
+        """Who is there, and guards what. A lock that is not ours any more is given up."""
+        ...
+
+    async def claim(self, cluster: ClusterName) -> bool:
+        """Take the cluster's lock if it is free; whether it is ours now."""
+        ...
+
+    async def release(self, cluster: ClusterName) -> None:
+        """Give the cluster's lock up."""
+        ...
+
+    async def publish(self, cluster: ClusterName, status: str) -> None:
+        """Let the others know how the cluster is."""
+        ...
+
+    async def published(self) -> Mapping[ClusterName, str]:
+        """How all guarded clusters are."""
         ...
 
 

@@ -237,15 +237,18 @@ async def _addresses(spec: NodeSpec) -> list[dict[str, str]]:
 
 async def password_by_command(spec: NodeSpec) -> dict[str, str]:
     """What the password command says; its whole process group ends with us. Raises OSError."""
-    if not spec.password_command:
-        return {}
+    return {"password": await said_by(spec.password_command)} if spec.password_command else {}
+
+
+async def said_by(password_command: str) -> str:
+    """What a password command prints; its whole process group ends with us. Raises OSError."""
     ours, its = os.pipe()  # not asyncio's, which would also wait for children that keep it open
     try:
-        status = await _run_shell(spec.password_command, its)
+        status = await _run_shell(password_command, its)
         if status:
             raise OSError(f"password_command ended with status {status}")
         os.set_blocking(ours, False)
-        return {"password": os.read(ours, PASSWORD_MAX).decode(errors="replace").strip()}
+        return os.read(ours, PASSWORD_MAX).decode(errors="replace").strip()
     except BlockingIOError:
         raise OSError("password_command printed nothing") from None
     finally:

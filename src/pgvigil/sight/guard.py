@@ -29,7 +29,7 @@ SSH_PORT: Final = 22
 
 
 class GuardWatch:
-    """One node's guard. `grants`: give leases, as the controller in charge; else only look."""
+    """One node's guard. `grants`: whether to give leases now, as the controller in charge; else only look."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class GuardWatch:
         paths: Callable[[], Paths],
         on_news: Callable[[], None],
         *,
-        grants: bool,
+        grants: Callable[[], bool],
     ) -> None:
         self._spec, self._ports, self._clock = spec, ports, clock
         self._paths, self._on_news, self._grants = paths, on_news, grants
@@ -68,7 +68,7 @@ class GuardWatch:
         heard = self._clock.now()
         pulse = read_pulse(output.text, config_id(config) if paths.bin_dir else None)
         found, until = pulse.look(heard, look.leased_until), look.leased_until
-        if self._grants and pulse.state is not GuardState.MISSING:
+        if self._grants() and pulse.state is not GuardState.MISSING:
             until = Instant(max(until, heard + self._lease_s))
             # Bad news counts at once, good news only when the guard has taken the lease.
             self.look = replace(look if found.state is GuardState.ALIVE else found, leased_until=until)

@@ -57,7 +57,7 @@ class ClusterWatch:
         paths: Callable[[NodeName], Paths],
         witnesses: Mapping[str, Shell] | None = None,
         *,
-        grants: bool = False,
+        grants: Callable[[], bool] = lambda: False,
         far: Mapping[NodeName, NodePorts] | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from pgvigil.errors import StoreError, Unsafe
 
 LOCK_FILE = "lock"
+IDENTITY_FILE = "controller-id"
 POLL_S = 0.1
 
 
@@ -74,6 +76,18 @@ def make_state_dir(state_dir: Path) -> None:
             detail=str(why),
             hint="name a directory that pgvigil may write to with state_dir: in the configuration",
         ) from why
+
+
+def identity(state_dir: Path) -> str:
+    """What this state directory is called among controllers: made once. Raises StoreError."""
+    make_state_dir(state_dir)
+    file = state_dir / IDENTITY_FILE
+    try:
+        if not file.exists():
+            file.write_text(f"{uuid4().hex}\n")
+        return file.read_text().strip()
+    except OSError as why:
+        raise StoreError(f"cannot use {file}", detail=str(why)) from why
 
 
 def _free(file: int) -> bool:

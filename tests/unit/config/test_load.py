@@ -750,3 +750,36 @@ def test_where_http_listens(http: str, listen: tuple[str, int] | None) -> None:
     spec = parse(text.encode(), Path("/etc/pgvigil.yaml")).http
     assert (spec and (spec.host, spec.port)) == listen
     assert spec is None or spec.asked_for
+
+
+ETCD = "kind: etcd\n  endpoints: [10.0.0.21:2379, 'https://etcd2:2379']\n"
+
+
+def test_a_store_in_etcd_is_read_with_its_defaults(tmp_path: Path) -> None:
+    text = f"clusters: {{c: {{nodes: {{a: h1}}}}}}\nstore:\n  {ETCD}  name: ctl1\n  ca: ca.crt\n"
+    store = parse(text.encode(), tmp_path / "pgvigil.yaml").store
+    assert store is not None
+    assert store.endpoints == ("https://10.0.0.21:2379", "https://etcd2:2379")
+    assert (store.name, store.prefix, store.ca) == ("ctl1", "/pgvigil", f"{tmp_path}/ca.crt")
+    assert (store.lease_s, store.retry_s) == (10.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("store", "wrong"),
+    [
+        ("lease: 10s\n", "lease: only with kind: etcd"),
+        ("kind: etcd\n", "needs endpoints"),
+        ("kind: etcd\n  endpoints: [10.0.0.21]\n", "no address with a port"),
+        (f"{ETCD}  lease: 2s\n  retry: 500ms\n", "not less than 3s"),
+        (f"{ETCD}  lease: 6s\n", "at least three times retry (3s)"),
+        (f"{ETCD}  prefix: pgvigil/\n", "begins with a slash"),
+        (f"{ETCD}  name: 'a b'\n", "is a word"),
+        (f"{ETCD}  password_file: x\n", "a password needs a user"),
+        (f"{ETCD}  cert: x\n", "belong together"),
+    ],
+)
+def test_what_does_not_go_together_in_a_store_is_said(store: str, wrong: str, tmp_path: Path) -> None:
+    text = f"clusters: {{c: {{nodes: {{a: h1}}}}}}\nstore:\n  {store}"
+    with pytest.raises(ConfigError) as error:
+        parse(text.encode(), tmp_path / "pgvigil.yaml")
+    assert wrong in str(error.value.detail)

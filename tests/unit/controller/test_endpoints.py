@@ -8,6 +8,7 @@ import structlog
 
 from pgvigil.controller.endpoints import Endpoints
 from pgvigil.controller.journal import Journal
+from pgvigil.controller.tenure import Tenure
 from pgvigil.errors import StepFailed, Unreachable
 from pgvigil.model.endpoint import Aim
 from pgvigil.model.record import Event, Level
@@ -57,7 +58,7 @@ class Scene:
         self.told: list[Event] = []
         log = structlog.get_logger()
         journal = Journal(ClusterName("orders"), MemoryStore(), SystemClock(), log, (self,))
-        self.all = Endpoints(endpoints, journal, SystemClock())
+        self.all = Endpoints(endpoints, journal, SystemClock(), Tenure(None, ClusterName("orders")))
 
     def tell(self, event: Event) -> None:
         self.told.append(event)

@@ -71,7 +71,7 @@ class Host:
 
 def watch(host: Host, *, grants: bool = True, paths: Paths = PATHS) -> GuardWatch:
     ports = NodePorts(NODE, never, None, host)  # type: ignore[arg-type]  # no session is used
-    return GuardWatch(SPEC, ports, host.clock, lambda: paths, lambda: None, grants=grants)
+    return GuardWatch(SPEC, ports, host.clock, lambda: paths, lambda: None, grants=lambda: grants)
 
 
 async def once(watched: GuardWatch) -> None:

@@ -1,0 +1,27 @@
+"""Where nodes keep their data and programs: as configured, else as it was learnt and is on record."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pgvigil.model.record import ClusterRecord, Paths
+from pgvigil.model.spec import ClusterSpec
+from pgvigil.model.units import NodeName
+
+
+def known_paths(spec: ClusterSpec, record: ClusterRecord | None, name: NodeName) -> Paths:
+    """A node's paths, as configured, else as remembered."""
+    node = spec.node(name)
+    known = record.paths.get(name, Paths()) if record else Paths()
+    return Paths(
+        node.data_dir or known.data_dir,
+        node.bin_dir or known.bin_dir,
+        node.config_file or known.config_file,
+    )
+
+
+def remembered(record: ClusterRecord, learnt: Mapping[NodeName, Paths]) -> ClusterRecord:
+    """The record with what was learnt, once something is known of every node."""
+    removed = {name: Paths() for name in record.paths if name not in learnt}  # their slots remain
+    if {**removed, **learnt} != record.paths and all(paths.data_dir for paths in learnt.values()):
+        return replace(record, paths={**removed, **learnt})
+    return record
