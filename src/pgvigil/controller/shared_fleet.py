@@ -22,7 +22,17 @@ from pgvigil.model.step import Hold
 from pgvigil.model.units import ClusterName, Instant
 from pgvigil.ports.contract import Clock, Roster, Store
 
-ESSENTIAL: Final = ("health", "phase", "primary", "generation", "paused", "decision", "findings", "sync")
+ESSENTIAL: Final = (
+    "health",
+    "phase",
+    "primary",
+    "generation",
+    "paused",
+    "decision",
+    "findings",
+    "sync",
+    "serves",
+)
 """What of a status is news for the other controllers; the rest changes all the time."""
 OF_A_NODE: Final = ("state", "role", "upstream", "sync")
 
