@@ -2,7 +2,7 @@
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
 .PHONY: help setup majors demo test test-majors test-faults soak simulate fix lint lint-style lint-format lint-types lint-imports lint-house \
-	 bench bench-failover pictures lock clean
+	 bench bench-failover bench-fleet pictures lock clean
 BIN := .venv/bin
 ARGS ?=
 MINUTES ?= 30
@@ -57,6 +57,9 @@ fix: setup  ## Repair what can be repaired by machine: style and format.
 
 bench: setup  ## Run every benchmark, and print its table.
 	@set -e; for file in bench/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+bench-fleet: setup  ## Measure what many clusters cost one controller: make bench-fleet ARGS="100 1000 --crash 50".
+	$(BIN)/python -m bench.fleet $(or $(ARGS),10 100 1000)
 
 bench-failover: setup  ## Measure how long writes stand still in a failover.
 	$(BIN)/python bench/failover.py $(ARGS)

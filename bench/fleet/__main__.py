@@ -1,0 +1,227 @@
+"""What one controller costs and how soon it judges, guarding many clusters of three nodes each.
+
+The servers are stand-ins (`bench.fleet.stand_in`) in a process of their own; the controller is the product,
+`pgvigil run`, with a configuration, a store and a socket. Its processor time is read from /proc, so what else
+the machine does disturbs that figure little; the others it does disturb.
+
+    python -m bench.fleet 10 100 1000 --crash 5 --seconds 30
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from bench.fleet.stand_in import PER_CLUSTER, PORT, address
+
+HTTP_PORT = 24_433
+TICKS = os.sysconf("SC_CLK_TCK")
+READY_S = 600.0
+VERDICTS_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One size. Times in seconds, `cpu_us` a probe, of the controller alone."""
+
+    clusters: int
+    nodes: int
+    ready_s: float
+    """From the start of the process until every cluster is guarded."""
+    start_cpu_s: float
+    cores: float
+    cpu_us: float
+    memory_mb: float
+    memory_kb_node: float
+    probe_p50_ms: float
+    probe_p99_ms: float
+    crashed: int
+    verdict_median_s: float
+    verdict_last_s: float
+
+
+def configuration(clusters: int, interval: str) -> str:
+    """As a user would write it."""
+    lines = [
+        f"http: {{listen: 127.0.0.1:{HTTP_PORT}}}",
+        "defaults:",
+        f"  postgres: {{user: bench, port: {PORT}, dbname: postgres, sslmode: disable}}",
+        f"  probe: {{interval: {interval}}}",
+        "clusters:",
+    ]
+    for cluster in range(clusters):
+        lines += [f"  c{cluster}:", "    nodes:"]
+        lines += [f"      n{node}: {{host: {address(cluster, node)}}}" for node in range(PER_CLUSTER)]
+    return "\n".join(lines) + "\n"
+
+
+class Process:
+    """The controller's processor time and memory, from /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self._proc = Path(f"/proc/{pid}")
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory_mb(self) -> float:
+        """Resident."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", (self._proc / "status").read_text())
+        assert found
+        return int(found[1]) / 1024
+
+
+@contextmanager
+def stand_ins(clusters: int) -> Iterator["subprocess.Popen[str]"]:
+    """They answer as long as the context lasts."""
+    argv = [sys.executable, "-m", "bench.fleet.stand_in", str(clusters)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        json.loads(process.stdout.readline())
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+@contextmanager
+def controller(home: Path, clusters: int, interval: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`pgvigil run`, stopped at the end."""
+    config = home / "pgvigil.yaml"
+    config.write_text(f"state_dir: {home / 'state'}\n{configuration(clusters, interval)}")
+    argv = [sys.executable, "-m", "pgvigil", "run", "--config", str(config)]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def events(home: Path, kind: str) -> list[datetime]:
+    """When events of that kind were written, by the store itself: no question disturbs the controller."""
+    file = home / "state/pgvigil.db"
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        try:
+            rows = connection.execute("select body from event where body like ?", (f"%{kind}%",)).fetchall()
+        except sqlite3.OperationalError:  # it is just being made
+            return []
+    found = (json.loads(body) for (body,) in rows)
+    return [datetime.fromisoformat(event["at"]) for event in found if event["kind"] == kind]
+
+
+def wait_for(home: Path, kind: str, many: int, process: "subprocess.Popen[bytes]", within_s: float) -> None:
+    """Until so many events of that kind are stored. Raises TimeoutError, with the end of the log."""
+    until = time.monotonic() + within_s
+    while len(events(home, kind)) < many:
+        if time.monotonic() > until or process.poll() is not None:
+            end = (home / "log").read_text()[-2000:]
+            raise TimeoutError(f"{len(events(home, kind))} of {many} events {kind}\n{end}")
+        time.sleep(0.5)
+
+
+def probes_ms() -> list[float]:
+    """How long every node's newest probe took."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/metrics", timeout=60) as answer:
+        text = answer.read().decode()
+    return sorted(
+        1000 * float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("pgvigil_node_probe_seconds{")
+    )
+
+
+def share(values: list[float], part: float) -> float:
+    """Of the sorted values, this part is not greater."""
+    return values[min(math.ceil(part * len(values)), len(values)) - 1] if values else math.nan
+
+
+def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
+    """One size, from the start to the last verdict."""
+    with tempfile.TemporaryDirectory(prefix="pgv-fleet-") as directory:
+        home = Path(directory)
+        with stand_ins(clusters) as servers, controller(home, clusters, interval) as process:
+            began = time.monotonic()
+            wait_for(home, "taken_over", clusters, process, READY_S)
+            ready_s, proc = time.monotonic() - began, Process(process.pid)
+            start_cpu_s = proc.cpu_s()
+            time.sleep(5)
+            cpu, at = proc.cpu_s(), time.monotonic()
+            time.sleep(seconds)
+            cores = (proc.cpu_s() - cpu) / (time.monotonic() - at)
+            memory_mb, took = proc.memory_mb(), probes_ms()
+            crash = min(crash, clusters)
+            assert servers.stdin
+            assert servers.stdout
+            print("crash", crash, file=servers.stdin, flush=True)
+            fault = json.loads(servers.stdout.readline())
+            wait_for(home, "found_primary_crashed", crash, process, VERDICTS_S)
+            verdicts = sorted(at.timestamp() - fault["began"] for at in events(home, "found_primary_crashed"))
+    nodes = clusters * PER_CLUSTER
+    every_s = float(interval.removesuffix("s"))
+    return Row(
+        clusters=clusters,
+        nodes=nodes,
+        ready_s=round(ready_s, 1),
+        start_cpu_s=round(start_cpu_s, 1),
+        cores=round(cores, 3),
+        cpu_us=round(1e6 * cores * every_s / nodes, 0),
+        memory_mb=round(memory_mb, 0),
+        memory_kb_node=round(1024 * memory_mb / nodes, 0),
+        probe_p50_ms=round(share(took, 0.5), 1),
+        probe_p99_ms=round(share(took, 0.99), 1),
+        crashed=crash,
+        verdict_median_s=round(share(verdicts, 0.5), 2),
+        verdict_last_s=round(verdicts[-1], 2),
+    )
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """A table, one row a size."""
+    heads = list(asdict(rows[0]))
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(str(value) for value in asdict(row).values()) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure every size that was asked for, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("clusters", type=int, nargs="+")
+    parser.add_argument("--crash", type=int, default=5, help="primaries that crash at once")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long processor time is measured")
+    parser.add_argument("--interval", default="1s", help="probe.interval")
+    asked = parser.parse_args()
+    rows = []
+    for clusters in asked.clusters:
+        row = measure(clusters, crash=asked.crash, seconds=asked.seconds, interval=asked.interval)
+        print(json.dumps(asdict(row)), flush=True)
+        rows.append(row)
+    print(as_markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
