@@ -32,6 +32,7 @@ from pgvigil.model.step import (
     Step,
     StopMode,
 )
+from pgvigil.model.units import NodeName
 
 PATIENCE_S: Final = 60.0
 """So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
@@ -56,7 +57,8 @@ def rejoined(situation: Situation) -> ClusterRecord | None:
     """The record without the nodes that came back in line; None: no change.
 
     Those are deposed nodes that stream from the present timeline, and nodes that were away at the change
-    of primary and stream from the new one.
+    of primary and stream from the new one. A deposed one that somebody started, and that streams from a
+    standby because that was its primary once, is fetched yet (seed 4000956).
     """
     record, primary = situation.record, situation.primary.primary
     if primary is None:
@@ -67,12 +69,20 @@ def rejoined(situation: Situation) -> ClusterRecord | None:
         name for name in fed if (role := situation.view.node(name).standby) and points_at(role.conninfo, ours)
     }
     gone = frozenset(name for name in record.left if name not in situation.view.nodes)
-    deposed, left = record.deposed - fed, record.left - pointed - gone - {record.primary}
+    astray = frozenset(name for name in record.deposed & fed if not _at_home(situation, name))
+    deposed, left = record.deposed - fed, (record.left | astray) - pointed - gone - {record.primary}
     return (
         replace(record, deposed=deposed, left=left)
         if (deposed, left) != (record.deposed, record.left)
         else None
     )
+
+
+def _at_home(situation: Situation, name: NodeName) -> bool:
+    """Whether a standby is pointed at the upstream that it would be given now."""
+    node = situation.view.node(name)
+    upstream = situation.spec.node(topology.upstream_for(situation, node))
+    return node.standby is not None and points_at(node.standby.conninfo, upstream)
 
 
 def repairs(situation: Situation) -> tuple[Step, ...]:

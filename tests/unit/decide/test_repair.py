@@ -175,6 +175,14 @@ def test_an_old_primary_that_streams_again_is_forgiven() -> None:
     assert rule(receiver_lost(DEPOSED, ["pg2"])) == "rest"
 
 
+def test_an_old_primary_that_came_back_under_a_standby_is_fetched() -> None:
+    """Somebody started it, and it is pointed at whom it followed once: seed 4000956 of the simulation."""
+    astray = cascade(DEPOSED, "pg2", "pg3")
+    record = recorded(astray)
+    assert (record.deposed, record.left) == (frozenset(), {PG2})
+    assert repairs(changed_record(astray, deposed=frozenset(), left=frozenset({PG2}))) == ["Follow pg2"]
+
+
 def test_a_higher_timeline_of_the_primary_is_noted() -> None:
     assert recorded(claims_primary(C, "pg1", timeline=3)).timeline == 3
 
