@@ -179,7 +179,7 @@ def test_an_old_primary_that_came_back_under_a_standby_is_fetched() -> None:
     """Somebody started it, and it is pointed at whom it followed once: seed 4000956 of the simulation."""
     astray = cascade(DEPOSED, "pg2", "pg3")
     record = recorded(astray)
-    assert (record.deposed, record.left) == (frozenset(), {PG2})
+    assert (record.deposed, record.left) == (frozenset(), frozenset({PG2}))
     assert repairs(changed_record(astray, deposed=frozenset(), left=frozenset({PG2}))) == ["Follow pg2"]
 
 
