@@ -84,6 +84,9 @@ def test_a_pgbouncer_is_led_on_and_only_our_own_pause_is_ended(account: Account,
             bouncer.tell("PAUSE postgres")  # somebody else's
             assert await again.move(AT_PG1) == "leads to pg1"
             assert bouncer.paused
+            with pytest.raises(StepFailed, match="somebody else has paused postgres"):
+                await again.hold()
+            assert bouncer.paused
             again.close()
 
         try:

@@ -105,6 +105,11 @@ def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -
             assert service.status()["health"] == "ok"
             with running_haproxy(haproxy):  # started anew, it takes everybody for fit
                 await_all_at(service, found["primary"])
+                service.stop()  # a command without a controller moves them too, before it ends
+                done = service.command("switchover", "--to", "pg2", "--yes")
+                assert done.returncode == 0, done.stderr
+                assert {name: behind(port) for name, port in ways.items()} == {name: {"pg2"} for name in ways}
+                service.start()
 
 
 def _keepalived(service: Service, home: Path, *nodes: str) -> list[int]:

@@ -158,6 +158,12 @@ FAMILIES: Final = (
         "How many standbys have every acknowledged commit; 0: nothing is promised.",
         lambda c: c["sync"] and float(c["sync"]["acks"]),
     ),
+    Family(
+        "pgvigil_endpoint_right",
+        "1 for an endpoint that leads where clients belong.",
+        ["cluster", "endpoint"],
+        lambda c: [([c["cluster"], e["name"]], float(e["state"] == "ok")) for e in c["endpoints"]],
+    ),
     Family("pgvigil_finding", "1 for each finding there is.", ["cluster", "problem", "node"], _findings),
     _each("up", "1 if it answered the last look.", lambda _, n: float(n["connection"] != "none")),
     _each("is_primary", "1 for the primary of record.", _is_primary),

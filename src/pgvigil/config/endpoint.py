@@ -59,6 +59,9 @@ Databases = Annotated[
     Kind("list of names, or mapping of names to what else is in the line"),
 ]
 
+PAUSE_AT_MOST: Final = timedelta(seconds=50)
+"""A switchover waits no longer than a minute for endpoints."""
+
 
 class PgbouncerSection(LoginSection):
     """A PgBouncer. Clients wait through a planned switchover; after a failover they are led on.
@@ -92,6 +95,8 @@ class PgbouncerSection(LoginSection):
             raise ValueError("file is a path on PgBouncer's host: write it in full, from / on")
         if (self.shell is None and not _is_here(self.host)) or (self.shell and self.shell.via is Via.NONE):
             raise ValueError("needs shell: a way to write the file on PgBouncer's host")
+        if self.pause_timeout > PAUSE_AT_MOST:
+            raise ValueError("pause_timeout must not be more than 50s: all clients wait that long")
         return self
 
     def misfits(self) -> Iterator[str]:

@@ -36,6 +36,7 @@ def between(clusters: Mapping[str, ClusterSection]) -> Iterator[tuple[str, Compl
         for name, each in clusters.items()
         if each.standby_of is not None and each.standby_of.cluster is not None
     }
+    yield from _shared_files(clusters)
     place = ("standby_of",)
     for name, other in wanted.items():
         if other not in clusters:
@@ -59,6 +60,16 @@ def _notify(cluster: ClusterSection) -> Iterator[Complaint]:
     for name, target in cluster.notify.targets.items():
         if len(target.sources()) != 1:
             yield ("notify", "targets", name), "needs one of url, url_file, url_command, url_env"
+
+
+def _shared_files(clusters: Mapping[str, ClusterSection]) -> Iterator[tuple[str, Complaint]]:
+    """Two clusters would write one PgBouncer's file in turns."""
+    seen: dict[tuple[str, int, str], str] = {}
+    for name, cluster in clusters.items():
+        for bouncer in filter(None, (endpoint.pgbouncer for endpoint in cluster.endpoints)):
+            place = (bouncer.host.lower(), bouncer.port, bouncer.file)
+            if (other := seen.setdefault(place, name)) != name:
+                yield name, (("endpoints",), f"has the same PgBouncer and file as {other}: {bouncer.file}")
 
 
 def _protection(cluster: ClusterSection) -> Iterator[Complaint]:

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from pgvigil.config.section import CREDENTIALS
+from pgvigil.model.endpoint import Pgbouncer
 from pgvigil.model.notify import TargetSpec
 from pgvigil.model.shell import LocalShell, SshShell
 from pgvigil.model.spec import ClusterSpec
@@ -62,7 +63,10 @@ class Service:
 
 def service_unit(service: Service) -> str:
     """The text of pgvigil.service."""
-    local = [n.shell for c in service.clusters for n in c.nodes if isinstance(n.shell, LocalShell)]
+    shells = [node.shell for cluster in service.clusters for node in cluster.nodes]
+    local = [shell for shell in shells if isinstance(shell, LocalShell)]
+    writers = [each.shell for each in _bouncers(service.clusters)]
+    local += [shell for shell in writers if isinstance(shell, LocalShell) and shell.user]
     changes_account = any(shell.user for shell in local)
     user = service.user or ("root" if changes_account else "postgres" if local else "pgvigil")
     lines = [
@@ -94,6 +98,10 @@ def service_unit(service: Service) -> str:
     return "\n".join([*lines, *_rights(service.clusters)]) + "\n" + _SHUT_IN + end
 
 
+def _bouncers(clusters: Sequence[ClusterSpec]) -> list[Pgbouncer]:
+    return [each for cluster in clusters for each in cluster.endpoints if isinstance(each, Pgbouncer)]
+
+
 def _places(service: Service) -> Iterator[str]:
     """Directories that systemd makes and opens for writing."""
     state, socket = PurePath(service.state_dir), PurePath(service.socket).parent
@@ -101,6 +109,9 @@ def _places(service: Service) -> Iterator[str]:
         yield from (f"StateDirectory={state.name}", "StateDirectoryMode=0700")
     else:
         yield f"ReadWritePaths={_word(str(state))}"
+    bouncers = _bouncers(service.clusters)
+    written = {str(PurePath(e.file).parent) for e in bouncers if isinstance(e.shell, LocalShell)}
+    yield from (f"ReadWritePaths={_word(place)}" for place in sorted(written))
     if socket != state:
         runtime = socket.parent == PurePath("/run")
         yield f"RuntimeDirectory={socket.name}" if runtime else f"ReadWritePaths={_word(str(socket))}"
@@ -119,7 +130,11 @@ def _texts(clusters: Sequence[ClusterSpec]) -> Iterator[str]:
         for node in cluster.nodes:
             yield node.password_command
             yield from (value for _, value in node.conninfo)
+        bouncers = _bouncers([cluster])
+        for bouncer in bouncers:
+            yield from (value for _, value in bouncer.conninfo)
         shells = [node.shell for node in cluster.nodes] + [each.shell for each in cluster.witnesses]
+        shells += [each.shell for each in bouncers]
         for shell in shells:
             if isinstance(shell, SshShell):
                 yield from (*shell.keys, shell.known_hosts, shell.config)

@@ -82,6 +82,14 @@ def test_a_healthy_cluster() -> None:
     assert found["pgvigil_cluster_generation{cluster=orders}"] == 1
 
 
+def test_an_endpoint_that_leads_astray_shows() -> None:
+    cluster = status(C)
+    cluster["endpoints"] = [{"name": "haproxy", "state": "ok"}, {"name": "pgbouncer", "state": "failed"}]
+    found = samples(FakeOperations([cluster]))
+    assert found["pgvigil_endpoint_right{cluster=orders,endpoint=haproxy}"] == 1
+    assert found["pgvigil_endpoint_right{cluster=orders,endpoint=pgbouncer}"] == 0
+
+
 def test_trouble_shows() -> None:
     hold = Plan(Hold("nobody_fit", "no standby is fit", ""))
     finding = Finding(Problem.PRIMARY_CRASHED, NodeName("pg1"), ())
@@ -130,6 +138,7 @@ def known() -> set[str]:
     }  # fmt: skip
     whole = status(C, Plan(Rest()), Finding(Problem.STANDBY_DOWN, NodeName("pg2"), ()))
     whole["nodes"][0]["slots"] = [slot]
+    whole["endpoints"] = [{"name": "haproxy", "state": "ok"}]
     whole["sync"] = {"acks": 1, "standbys": [], "wanted_acks": 1, "changing": False}
     return {name.split("{")[0] for name in samples(FakeOperations([whole], events))}
 

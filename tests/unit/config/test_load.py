@@ -388,6 +388,15 @@ def cluster_of(settings: str) -> str:
             "pgvigil's to",
         ),
         (
+            cluster_of("endpoints: [{pgbouncer: {host: /tmp, databases: [a], file: /f, pause_timeout: 1h}}]"),
+            "must not be more than 50s",
+        ),
+        (
+            "defaults: {endpoints: [{pgbouncer: {host: /tmp, databases: [a], file: /f}}]}\n"
+            "clusters: {one: {nodes: {pg1: a}}, two: {nodes: {pg1: b}}}",
+            "endpoints: has the same PgBouncer and file as one",
+        ),
+        (
             cluster_of("fencing: {guard: true, guard_lease: 2s}"),
             "fencing.guard_lease: must not be less than failover.unreachable_after (3s)",
         ),

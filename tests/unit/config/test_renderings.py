@@ -145,6 +145,18 @@ def test_the_unit_is_shut_in_where_no_server_lives_beside() -> None:
     assert "CapabilityBoundingSet=\n" in unit(cluster("shell: ssh"))
 
 
+def test_what_a_pgbouncer_needs_is_open() -> None:
+    login = (
+        "host: localhost, passfile: $CREDENTIALS_DIRECTORY/console, databases: [app], file: /etc/b/orders.ini"
+    )
+    lines = unit(cluster(f"shell: ssh\nendpoints: [{{pgbouncer: {{{login}}}}}]")).splitlines()
+    assert "ReadWritePaths=/etc/b" in lines
+    assert "LoadCredential=console:/etc/pgvigil/credentials/console" in lines
+    assert "User=pgvigil" in lines
+    other = login + ", shell: {via: local, user: bouncer}"
+    assert "User=root" in unit(cluster(f"shell: ssh\nendpoints: [{{pgbouncer: {{{other}}}}}]")).splitlines()
+
+
 @pytest.mark.parametrize(("spec", "user"), [(LOCAL, "postgres"), (SWITCHING, "root")])
 def test_servers_on_the_same_host_inherit_nothing_and_live_on(spec: ClusterSpec, user: str) -> None:
     text = unit(REMOTE, spec)

@@ -98,9 +98,9 @@ class HaproxyEndpoint:
         return ", ".join(words)
 
     def _off(self, server: _Server, *, anew: bool) -> list[str]:
-        """What takes clients off a server; without `anew` only where no check of HAProxy's does."""
+        """What takes clients off a server that is not to have any: no check of HAProxy's objects."""
         place, lines = f"{self._backend}/{server.name}", []
-        if server.checked_by_us and anew and server.up:
+        if server.checked_by_us and server.up:
             lines.append(f"set server {place} agent down")
         elif not server.checked_by_us and not server.set_aside:
             lines.append(f"set server {place} state maint")

@@ -87,11 +87,16 @@ class PgbouncerEndpoint:
                 f"PgBouncer's {self._wanted.file} does not lead anywhere yet", hint=f"see {_GUIDE}"
             )
         async with self._console() as console:
+            if HELD not in text and (names := await self._paused(console)):
+                raise StepFailed(
+                    f"somebody else has paused {', '.join(names)} on PgBouncer at {self._place}",
+                    hint="RESUME on its console, when they are ready",
+                )
             await self._write(self._text(generation, primary, held=True))
             limit_s = self._wanted.pause_timeout.total_seconds()
             try:
                 async with asyncio.timeout(limit_s):
-                    for name, _ in self._wanted.databases:
+                    for name in dict(self._wanted.databases).keys() - set(await self._paused(console)):
                         await self._tell(console, f"PAUSE {_name(name)}", within_s=limit_s)
                 return
             except TimeoutError:
@@ -131,9 +136,8 @@ class PgbouncerEndpoint:
     async def _let_go(self, generation: Generation, primary: NodeName) -> None:
         """RESUME, and only then strike out the note."""
         async with self._console() as console:
-            for name, state in (await self._databases(console)).items():
-                if state["paused"] == "1" and name in dict(self._wanted.databases):
-                    await self._tell(console, f"RESUME {_name(name)}")
+            for name in await self._paused(console):
+                await self._tell(console, f"RESUME {_name(name)}")
         await self._write(self._text(generation, primary, held=False))
 
     def _text(self, generation: Generation, primary: NodeName, *, held: bool) -> str:
@@ -157,6 +161,11 @@ class PgbouncerEndpoint:
             name in known and (known[name]["host"], known[name]["port"]) == (node.host, str(node.port))
             for name, _ in self._wanted.databases
         )
+
+    async def _paused(self, console: Console) -> list[str]:
+        """Those of our databases whose clients wait."""
+        known = await self._databases(console)
+        return [n for n, _ in self._wanted.databases if n in known and known[n]["paused"] == "1"]
 
     async def _databases(self, console: Console) -> dict[str, dict[str, str | None]]:
         rows = await self._tell(console, "SHOW DATABASES")
