@@ -46,6 +46,7 @@ def opened(browser: "Browser", base: str, look: str, secret: str) -> Iterator["P
 def shoot(page: "Page", name: str, *, whole: bool = False) -> None:
     """Keep what is to be seen now."""
     page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(600)
     page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
     print(IMAGES / f"{name}.png")

@@ -44,6 +44,7 @@ def healthy(name: str) -> Json:
     )  # fmt: skip
     for i, node in enumerate(body["nodes"]):
         node["location"] = ("fra-a", "fra-b", "fra-c")[i]
+    body["since"] = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     return body
 
 
@@ -62,6 +63,8 @@ def _loose(node: Json, state: str, detail: str) -> None:
 def held(body: Json) -> None:
     """The primary's host is lost, and nobody may be promoted."""
     _loose(body["nodes"][0], "? unreachable", "no answer (timed out); shell: no answer")
+    for node in body["nodes"][1:]:
+        node.update(receiver=None, upstream=None, sync_state=None)
     _decides(
         body, "held", "hold", "not_fenced",
         "pg1 does not answer, and nothing proves that it takes no writes",
@@ -111,6 +114,18 @@ def quorum(body: Json) -> None:
     body["sync"] = {"acks": 1, "standbys": ["pg2", "pg3"], "wanted_acks": 1, "changing": False}
     for node in body["nodes"][1:]:
         node["sync_state"] = "quorum"
+    body["endpoints"] = [
+        {
+            "name": name,
+            "state": "ok",
+            "primary": "pg1",
+            "wanted": "pg1",
+            "generation": 1,
+            "detail": "",
+            "hint": "",
+        }
+        for name in ("haproxy", "pgbouncer")
+    ]
     far = copy.deepcopy(body["nodes"][2])
     far.update(
         name="pg4", host="10.1.0.14", upstream="pg3", sync_state="async", location="ams-a", tags=["reporting"]
@@ -264,7 +279,9 @@ class MadeUp:
         if not self._recording or event["kind"] != "primary_crashed":
             return {"event": event, "recording": None}
         frames = unpacked(self._recording).frames
-        then = next(frame.wall for frame in frames if decision_words(frame.decided)[0] == event["kind"])
+        then = next(
+            frame.wall for frame in frames if decision_words(frame.decided)[0].endswith(event["kind"])
+        )
         return {"event": {**event, "at": then.isoformat()}, "recording": b64encode(self._recording).decode()}
 
 

@@ -43,6 +43,14 @@
  * @property {string[]} steps
  * @property {string[]} evidence
  *
+ * @typedef {object} Endpoint what clients connect to
+ * @property {string} name
+ * @property {string} state `ok`, `moving`, `failed` or `unseen`
+ * @property {?string} primary where it leads
+ * @property {?string} wanted where it ought to lead
+ * @property {string} detail
+ * @property {string} hint
+ *
  * @typedef {object} Cluster
  * @property {string} cluster
  * @property {string} health
@@ -60,6 +68,7 @@
  * @property {string[]} repairs
  * @property {string[]} warnings
  * @property {Finding[]} findings
+ * @property {Endpoint[]} [endpoints]
  * @property {Node[]} nodes
  * @property {{number: number, at: string, every_s: ?number, what: string}[]} scheduled
  * @property {string} at

@@ -8,6 +8,7 @@ import { fetchEvents } from "../live.js";
 import { useKeys, useLive, useNow } from "../use.js";
 import { CLUSTER_ACTIONS, NODE_ACTIONS, whyNot } from "./actions.js";
 import { Charts } from "./charts.js";
+import { endpointWords } from "./endpoints.js";
 import { Hint } from "./hint.js";
 import { Sign } from "./icons.js";
 import { Nodes } from "./nodes.js";
@@ -64,7 +65,8 @@ function Buttons({ cluster, order, denied }) {
 function Banner({ cluster }) {
   const { decision, findings } = cluster;
   const evidence = decision.evidence.length ? decision.evidence : (findings[0]?.evidence ?? []);
-  const rest = [...cluster.repairs, ...cluster.warnings].filter((each) => each !== trouble(cluster));
+  const failed = (cluster.endpoints ?? []).filter((each) => each.state === "failed").map((each) => `${each.name}: ${each.detail} ${each.hint}`);
+  const rest = [...cluster.repairs, ...cluster.warnings, ...failed].filter((each) => each !== trouble(cluster));
   return html`<section class=${`banner tone-${toneOf(cluster.health)}`} role="status" data-health=${cluster.health}>
     <${Sign} name=${cluster.health} size=${30} />
     <div>
@@ -94,6 +96,7 @@ function Facts({ cluster }) {
     ["protection", word("protection", cluster.protection)],
     ["sync", sync && (sync.acks ? t("fact.any", { acks: sync.acks, of: sync.standbys.join(", ") }) : t("fact.unprotected"))],
     ["automatic", t(cluster.automatic ? "fact.yes" : "fact.no")],
+    ...(cluster.endpoints ?? []).map((each) => ["endpoint", endpointWords(each)]),
     ...cluster.scheduled.map((each) => ["scheduled", `${each.what}, ${moment(each.at)}`]),
   ].filter(([, value]) => value);
   return html`<dl class="facts">${rows.map(([name, value]) => html`<dt>${t(`fact.${name}`)}</dt><dd>${value}</dd>`)}</dl>`;

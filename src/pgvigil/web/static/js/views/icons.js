@@ -21,10 +21,13 @@ const SIGNS = {
   help: "M5.5 6a2.5 2.5 0 1 1 3.5 2.3c-.7.3-1 .8-1 1.7M8 12.5v.3",
 };
 
+/** The shape of a sign in a square of 16. @param {string} name */
+export const signPath = (name) => SIGNS[name] ?? SIGNS.help;
+
 /** @param {{name: string, size?: number}} props */
 export function Sign({ name, size = 16 }) {
   return html`<svg class="sign" width=${size} height=${size} viewBox="0 0 16 16" aria-hidden="true">
-    <path d=${SIGNS[name] ?? SIGNS.help} />
+    <path d=${signPath(name)} />
   </svg>`;
 }
 

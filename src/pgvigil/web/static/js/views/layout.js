@@ -1,7 +1,7 @@
 /** Where the nodes of a drawing stand: a tree of who streams from whom, as values. Pure. */
 
-export const BOX = { width: 208, height: 76 };
-const GAP = { x: 150, widest: 260, y: 18 };
+export const BOX = { width: 168, height: 76 };
+const GAP = { x: 100, widest: 240, y: 18 };
 const INDENT = 34;
 
 /**

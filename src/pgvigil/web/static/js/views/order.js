@@ -46,7 +46,7 @@ export function Order({ action, node, cluster, close }) {
     setRuns(false);
   };
   const set = (/** @type {string} */ name, /** @type {string | boolean} */ value) => setValues({ ...values, [name]: value });
-  return html`<${Dialog} title=${t(`action.${action.id}`)} close=${close} wide>
+  return html`<${Dialog} title=${t(`do.${action.id}`, { node })} close=${close} wide>
     <p class="dim">${t(`about.${action.id}`, { node, cluster: cluster.cluster })}</p>
     ${denied && html`<p class="fault" role="alert"><${Sign} name="key" /> ${denied}</p>`}
     ${!denied && !begun && html`<${Fields} action=${action} node=${node} cluster=${cluster} values=${values} set=${set} />`}

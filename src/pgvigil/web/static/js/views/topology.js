@@ -5,6 +5,7 @@ import { bytes, duration } from "../format.js";
 import { isWaitedFor, kindOf, nodeTone } from "../health.js";
 import { t, word } from "../i18n.js";
 import { useWidth } from "../use.js";
+import { Endpoints, middleOf, reach, roomFor } from "./endpoints.js";
 import { glyph } from "./icons.js";
 import { BOX, layout } from "./layout.js";
 
@@ -12,9 +13,18 @@ import { BOX, layout } from "./layout.js";
 export function Topology({ cluster }) {
   const frame = useRef(/** @type {?HTMLElement} */ (null));
   const room = useWidth(frame);
-  const { placed, edges, width, height, isNarrow } = layout(cluster, room || 900);
+  const endpoints = cluster.endpoints ?? [];
+  const beside = roomFor(endpoints);
+  const whole = layout(cluster, (room || 900) - beside);
+  const shown = whole.isNarrow ? [] : endpoints; // where there is no room they stand among the facts alone
+  const { placed, edges, width, height, isNarrow } = whole.isNarrow ? layout(cluster, room || 900) : whole;
+  const left = shown.length ? beside : 0;
+  const [top, bottom] = reach(shown.length, middleOf(placed, cluster.primary));
+  const from = Math.min(0, top) - 2;
+  const tall = Math.max(height, bottom) - from + 2;
   return html`<div class="drawing" ref=${frame}>
-    <svg role="img" aria-label=${told(cluster)} viewBox=${`-2 -2 ${width + 4} ${height + 4}`} width=${width + 4} height=${height + 4}>
+    <svg role="img" aria-label=${told(cluster)} viewBox=${`${-2 - left} ${from} ${width + left + 4} ${tall}`} width=${width + left + 4} height=${tall}>
+      <g transform=${`translate(${-left} 0)`}><${Endpoints} endpoints=${shown} placed=${placed} primary=${cluster.primary} /></g>
       ${edges.map((edge) => html`<${Stream} key=${`e-${edge.from.node.name}`} edge=${edge} cluster=${cluster} isNarrow=${isNarrow} />`)}
       ${placed.map((each) => html`<${Box} key=${each.node.name} placed=${each} cluster=${cluster} />`)}
     </svg>
@@ -42,10 +52,16 @@ function Box({ placed, cluster }) {
     <g class="shape" transform="translate(20 22)">${glyph({ kind })}</g>
     <text class="title" x="36" y="27">${node.name}</text>
     <text class="tl" x=${BOX.width - 12} y="27" text-anchor="end">${node.timeline ? t("fact.tl", { number: node.timeline }) : ""}</text>
-    <text class="kind" x="14" y="47">${fit(node.progress || t(`kind.${kind}`), 30)}</text>
-    <text class="small" x="14" y="65">${fit(marks.length ? marks.join(", ") : node.location || `${node.host}:${node.port}`, 33)}</text>
+    <text class="kind" x="14" y="47">${fit(doing(node) || t(`kind.${kind}`), 22)}</text>
+    <text class="small" x="14" y="65">${fit(marks.length ? marks.join(", ") : node.location || `${node.host}:${node.port}`, 24)}</text>
     <title>${`${node.name} · ${word("state", node.state)}${node.detail ? ` · ${node.detail}` : ""}`}</title>
   </g>`;
+}
+
+/** What is being done to a node, short. @param {import("../types.js").Node} node */
+function doing(node) {
+  const copied = /\((\d+) %\)/.exec(node.progress);
+  return copied ? t("progress.copied", { percent: copied[1] }) : node.progress;
 }
 
 /** @param {string} text @param {number} most */
