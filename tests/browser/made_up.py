@@ -153,7 +153,8 @@ class MadeUp:
             if place < count and (not well or change in (quorum, paused)):
                 change(self.clusters[place])
         self.told: list[Json] = []
-        self.orders: list[Command] = []
+        self.orders: list[tuple[Command, bool]] = []
+        """Each with whether it was only rehearsed."""
         self._began = datetime.now(UTC)
         self._recording = b""
 
@@ -169,7 +170,7 @@ class MadeUp:
         progress: Callable[[str], None], by: Giver | None = None,
     ) -> Outcome:  # fmt: skip
         """Nothing comes of it but an outcome."""
-        self.orders.append(command)
+        self.orders.append((command, dry_run))
         if isinstance(command, FetchRecording):
             event = next(each for each in self.told if each["number"] == command.event)
             return Outcome(Result.DONE, event["text"], data=self._recorded(event))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgvigil.api.gate import new_token, write_tokens
+from pgvigil.model.command import Failover, FollowUpstream
 from pgvigil.model.face import Access
+from pgvigil.model.units import NodeName
 from tests.browser.made_up import MadeUp
 from tests.browser.stage import chromium, served, visitor
 
@@ -115,6 +117,48 @@ def test_on_a_phone_nothing_is_cut_off_and_the_other_language_and_theme_are_one_
         assert bool(chinese.search(" ".join(page.locator("h2").all_inner_texts()))) is (language != "zh-CN")
         assert not one.overflows()
         assert (one.faults, one.elsewhere) == ([], [])
+
+
+def test_what_may_lose_data_is_confirmed_by_name_and_goes_where_the_plan_said(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    operator, secret = new_token("anna", Access.OPERATOR)
+    write_tokens(tmp_path / "tokens", [operator])
+    ops = MadeUp(3)
+    with (
+        served(ops, tokens=str(tmp_path / "tokens"), reads_need_token=True) as base,
+        visitor(browser, base) as one,
+    ):
+        page = one.page
+        page.locator(".locked input").fill(secret)
+        page.keyboard.press("Enter")
+        page.locator(".row a").first.click()
+        page.locator("[data-action=failover]").click()
+        confirm = page.locator("dialog [data-confirm]")
+        expect(confirm).to_be_enabled()
+        page.locator("dialog input[name=force]").check()
+        expect(page.locator("dialog .plan")).to_be_visible()
+        expect(confirm).to_be_disabled()
+        page.locator("dialog input[name=confirm]").fill("identity-fra")
+        page.locator("dialog select[name=to]").select_option("pg3")
+        expect(confirm).to_be_enabled()
+        assert all(rehearsed for _, rehearsed in ops.orders)
+        confirm.click()
+        expect(page.locator("dialog [data-outcome=done]")).to_be_visible()
+        expect(page.locator("dialog .progress li")).to_have_count(4)
+        page.keyboard.press("Escape")
+        row = page.locator(".nodes tr[data-node=pg3]")
+        row.locator("select").select_option("follow")
+        expect(page.locator("dialog .plan")).to_have_count(0)  # from whom is not said yet
+        page.locator("dialog select[name=upstream]").select_option("pg2")
+        expect(page.locator("dialog .plan")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+    done = [command for command, rehearsed in ops.orders if not rehearsed]
+    assert done == [Failover(NodeName("pg3"), force=True)]
+    assert FollowUpstream(NodeName("pg3"), NodeName("pg2")) in [command for command, _ in ops.orders]
 
 
 def test_a_controller_that_wants_a_token_shows_nothing_before_it_has_one(

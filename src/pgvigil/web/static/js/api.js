@@ -13,6 +13,9 @@ export class Refusal extends Error {
   }
 }
 
+/** What an error says; empty: nobody answered. @param {unknown} error */
+export const said = (error) => (error instanceof Error ? error.message : "");
+
 /** @param {Record<string, string>} more */
 function headers(more) {
   const secret = token();

@@ -20,9 +20,11 @@ function rank(cluster) {
   return (place < 0 ? 0 : place) * 2 + (cluster.paused ? 0 : 1);
 }
 
+const names = new Intl.Collator("en", { numeric: true });
+
 /** @param {Iterable<import("./types.js").Cluster>} clusters @returns {import("./types.js").Cluster[]} */
 export function worstFirst(clusters) {
-  return [...clusters].sort((a, b) => rank(a) - rank(b) || a.cluster.localeCompare(b.cluster, "en", { numeric: true }));
+  return [...clusters].sort((a, b) => rank(a) - rank(b) || names.compare(a.cluster, b.cluster));
 }
 
 /**

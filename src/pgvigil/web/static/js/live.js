@@ -10,7 +10,8 @@ import { keepToken, token } from "./session.js";
 const EVENTS_MAX = 400;
 const SILENCE_MAX_MS = 40_000; // the controller says something every 15 s
 const BACK_OFF_MS = [500, 1_000, 2_000, 5_000, 10_000];
-const DRAW_EVERY_MS = 100;
+const DRAW_EVERY_MS = { few: 100, many: 250 };
+const MANY = 100;
 
 export const live = {
   /** @type {Map<string, import("./types.js").Cluster>} */
@@ -46,7 +47,7 @@ function changed() {
   drawing = setTimeout(() => {
     drawing = 0;
     for (const listener of listeners) listener();
-  }, DRAW_EVERY_MS);
+  }, live.clusters.size > MANY ? DRAW_EVERY_MS.many : DRAW_EVERY_MS.few);
 }
 
 /** @param {import("./types.js").Happening} event */

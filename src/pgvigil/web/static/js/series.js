@@ -8,9 +8,9 @@ const GAP_S = 2.5; // without news nothing changed: the last values held until t
  * @property {number} at seconds
  * @property {?number} lsn of the primary
  * @property {Record<string, ?number>} lag bytes, node by node
- *
- * @type {Map<string, Point[]>}
  */
+
+/** @type {Map<string, Point[]>} */
 const rings = new Map();
 
 /** @param {?string} lsn as PostgreSQL writes it @returns {?number} bytes */

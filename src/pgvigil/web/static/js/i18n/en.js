@@ -219,6 +219,7 @@ export default {
   "field.role": "Which servers",
   "field.method": "How",
   "field.upstream": "Upstream",
+  "field.confirm": "Committed transactions may be lost. Type {cluster} to confirm",
   "field.best": "the best standby",
   "field.choose": "choose…",
   "field.all": "all",

@@ -219,6 +219,7 @@ export default {
   "field.role": "哪些服务器",
   "field.method": "方式",
   "field.upstream": "上游",
+  "field.confirm": "可能丢失已提交的事务。输入 {cluster} 以确认",
   "field.best": "最合适的备库",
   "field.choose": "请选择…",
   "field.all": "全部",

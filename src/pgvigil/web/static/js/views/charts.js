@@ -1,12 +1,14 @@
 /** Lag of each standby and WAL written, over the time that this page has been open. */
 
-import uPlot from "../../vendor/uplot.js";
+import * as uplot from "../../vendor/uplot.js";
 import { html, useEffect, useRef } from "../../vendor/preact-htm.js";
 import { bytes } from "../format.js";
 import { currentLanguage, t } from "../i18n.js";
 import { columns } from "../series.js";
 import { useNow, useWidth } from "../use.js";
 
+/** @type {any} Its own file says nothing of types. */
+const Plot = uplot.default;
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
 const HEIGHT = 168;
 const TONES = ["--accent", "--busy", "--warn", "--good", "--bad", "--dim"];
@@ -16,7 +18,7 @@ const STEPS = Array.from({ length: 45 }, (_, i) => 2 ** (i + 4));
 /** @param {string} name of a colour */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** @param {number} width @param {object[]} series @param {(value: number) => string} words */
+/** @param {number} width @param {object[]} series @param {(value: ?number) => string} words */
 function options(width, series, words) {
   const grid = { stroke: colour("--line"), width: 1 };
   const font = "11px system-ui, sans-serif";
@@ -43,12 +45,12 @@ function niceTop(most) {
 
 /**
  * One chart; drawn anew when its look changes, and only filled when its data does.
- * @param {{title: string, names: string[], data: (number | null)[][], words: (value: number) => string, filled?: boolean}} props
+ * @param {{title: string, names: string[], data: (number | null)[][], words: (value: ?number) => string, filled?: boolean}} props
  */
 function Chart({ title, names, data, words, filled = false }) {
   const tones = filled ? ["--busy"] : TONES;
   const frame = useRef(/** @type {?HTMLElement} */ (null));
-  const plot = useRef(/** @type {?uPlot} */ (null));
+  const plot = useRef(/** @type {any} */ (null));
   const width = useWidth(frame);
   const look = `${width} ${names.join(" ")} ${colour("--surface")} ${currentLanguage()}`;
   useEffect(() => {
@@ -61,7 +63,7 @@ function Chart({ title, names, data, words, filled = false }) {
       fill: filled ? colour("--busy-wash") : undefined,
       points: { show: false },
     }));
-    plot.current = new uPlot(options(width, series, words), data, frame.current);
+    plot.current = new Plot(options(width, series, words), data, frame.current);
     return () => plot.current?.destroy();
   }, [look]);
   useEffect(() => plot.current?.setData(data), [data]);

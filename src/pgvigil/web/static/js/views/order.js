@@ -20,10 +20,13 @@ export function Order({ action, node, cluster, close }) {
   const [outcome, setOutcome] = useState(/** @type {?import("../types.js").Outcome} */ (null));
   const [runs, setRuns] = useState(false);
   const asked = useRef(0);
+  const [typed, setTyped] = useState("");
   const denied = whyNot(live.caller);
+  const isRisky = action.command === "failover" && Boolean(values.force);
+  const lacks = action.fields.some(({ name, kind }) => kind === "other" && !values[name]);
   const body = bodyOf(action, node, values);
   useEffect(() => {
-    if (denied) return;
+    if (denied || lacks) return;
     const number = ++asked.current;
     setPlan(null);
     setFault(null);
@@ -50,12 +53,14 @@ export function Order({ action, node, cluster, close }) {
     <p class="dim">${t(`about.${action.id}`, { node, cluster: cluster.cluster })}</p>
     ${denied && html`<p class="fault" role="alert"><${Sign} name="key" /> ${denied}</p>`}
     ${!denied && !begun && html`<${Fields} action=${action} node=${node} cluster=${cluster} values=${values} set=${set} />`}
-    ${!denied && !begun && html`<${Plan} plan=${plan} fault=${fault} />`}
+    ${!denied && !begun && !lacks && html`<${Plan} plan=${plan} fault=${fault} />`}
+    ${!denied && !begun && isRisky && html`<label class="field"><span>${t("field.confirm", { cluster: cluster.cluster })}</span>
+      <input name="confirm" autocomplete="off" spellcheck=${false} value=${typed} onInput=${(/** @type {any} */ e) => setTyped(e.target.value)} /></label>`}
     ${begun && html`<${Progress} lines=${lines} runs=${runs} outcome=${outcome} fault=${fault} />`}
     <footer>
       <button type="button" ref=${leave} onClick=${close}>${begun ? t("dialog.close") : t("dialog.cancel")}</button>
       ${!begun && html`<button type="button" class=${`main ${action.danger ? "danger" : ""}`} data-confirm
-        disabled=${Boolean(denied) || plan?.result !== "planned"} onClick=${go}>
+        disabled=${Boolean(denied) || plan?.result !== "planned" || (isRisky && typed !== cluster.cluster)} onClick=${go}>
         ${t(`do.${action.id}`, { node })}</button>`}
     </footer>
   <//>`;

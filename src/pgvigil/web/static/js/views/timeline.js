@@ -1,7 +1,7 @@
 /** What happened, newest first. Each event opens to its evidence, and to why it was decided so. */
 
 import { html, useState } from "../../vendor/preact-htm.js";
-import { read } from "../api.js";
+import { read, said } from "../api.js";
 import { clock, day } from "../format.js";
 import { t } from "../i18n.js";
 import { Sign } from "./icons.js";
@@ -41,7 +41,7 @@ function Entry({ event }) {
     try {
       setWhy(await read(`/clusters/${encodeURIComponent(event.cluster)}/events/${event.number}`));
     } catch (error) {
-      setWhy({ event, explained: null, fault: error.message || t("link.unreachable") });
+      setWhy({ event, explained: null, fault: said(error) || t("link.unreachable") });
     }
   };
   const tone = TONES[/** @type {keyof typeof TONES} */ (event.level)];

@@ -1,6 +1,7 @@
 /** Where a visitor says who he is. */
 
 import { html, useState } from "../../vendor/preact-htm.js";
+import { said } from "../api.js";
 import { t } from "../i18n.js";
 import { enter, live } from "../live.js";
 import { token } from "../session.js";
@@ -16,7 +17,7 @@ export function TokenDialog({ close }) {
       await enter(wanted);
       close();
     } catch (error) {
-      setFault(error.message || t("link.unreachable"));
+      setFault(said(error) || t("link.unreachable"));
     }
   };
   const submit = (/** @type {Event} */ event) => {
@@ -51,7 +52,7 @@ export function Locked() {
     try {
       await enter(secret.trim());
     } catch (error) {
-      setFault(error.message || t("link.unreachable"));
+      setFault(said(error) || t("link.unreachable"));
     }
   };
   return html`<main class="locked">
