@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -291,16 +292,16 @@ def _moved(cluster: Json, number: int, passed: float, now: datetime) -> Json:
     body = copy.copy(cluster)
     body["at"] = now.isoformat()
     rate = 40_000 * (1 + number % 7)
-    wave = 1.0 + 0.6 * ((int(passed) * (3 + number)) % 7 - 3) / 3
-    written = int(passed * rate + rate * wave)
+    swell = 9.0 * math.sin(passed / 15 + number) + 2.0 * math.sin(passed / 4.1)
+    written = int(rate * (passed + swell + 12.0))
     nodes = []
     for i, node in enumerate(cluster["nodes"]):
         moved = dict(node)
         if moved["lsn"]:
             moved["lsn"] = f"{(number + 3):X}/{(0x5000000 + written):X}"
         if moved["lag_bytes"] is not None:
-            late = (int(passed) * (i + 3) + number) % 11
-            moved["lag_bytes"] = int(late * rate * 0.04 * i)
+            late = 1.3 + math.sin(passed / 11 + i * 2 + number) + 0.3 * math.sin(passed / 1.9 + i)
+            moved["lag_bytes"] = int(max(0.0, late) * rate * 0.1 * i)
             moved["lag_s"] = moved["lag_bytes"] / rate / 4
         nodes.append(moved)
     body["nodes"] = nodes
