@@ -69,6 +69,7 @@
  * @property {string[]} warnings
  * @property {Finding[]} findings
  * @property {Endpoint[]} [endpoints]
+ * @property {?string} [controller] who guards it, where several share the fleet
  * @property {Node[]} nodes
  * @property {{number: number, at: string, every_s: ?number, what: string}[]} scheduled
  * @property {string} at

@@ -110,6 +110,7 @@ export default {
   "fact.automatic": "Automatic failover",
   "fact.yes": "on",
   "fact.no": "off",
+  "fact.controller": "Controller",
   "fact.endpoint": "Endpoint",
   "fact.scheduled": "Scheduled",
   "phase.stable": "stable",

@@ -110,6 +110,7 @@ export default {
   "fact.automatic": "自动故障切换",
   "fact.yes": "开",
   "fact.no": "关",
+  "fact.controller": "控制器",
   "fact.endpoint": "接入点",
   "fact.scheduled": "已安排",
   "phase.stable": "稳定",

@@ -96,6 +96,7 @@ function Facts({ cluster }) {
     ["protection", word("protection", cluster.protection)],
     ["sync", sync && (sync.acks ? t("fact.any", { acks: sync.acks, of: sync.standbys.join(", ") }) : t("fact.unprotected"))],
     ["automatic", t(cluster.automatic ? "fact.yes" : "fact.no")],
+    ["controller", cluster.controller],
     ...(cluster.endpoints ?? []).map((each) => ["endpoint", endpointWords(each)]),
     ...cluster.scheduled.map((each) => ["scheduled", `${each.what}, ${moment(each.at)}`]),
   ].filter(([, value]) => value);
