@@ -8,6 +8,7 @@ from fastapi import Request
 
 from pgvigil.api.backing import Backing
 from pgvigil.api.denials import Denials
+from pgvigil.api.encoded import Encoded
 from pgvigil.api.gate import Caller, Forbidden, Gate, Unauthorized
 from pgvigil.api.metrics import Metrics
 from pgvigil.api.stream import Hub
@@ -32,7 +33,8 @@ class Face:
 
     def __init__(self, ops: Operations, gate: Gate, backing: Backing) -> None:
         self.ops, self.gate, self.backing = ops, gate, backing
-        self.hub, self.metrics = Hub(ops), Metrics(ops)
+        self.encoded = Encoded()
+        self.hub, self.metrics = Hub(ops, self.encoded), Metrics(ops)
         self._reloads: set[asyncio.Future[str]] = set()
         self._denials = Denials(backing.denied)
 

@@ -5,31 +5,36 @@ Connections, headers, bodies and the time they may take are all limited; TLS sho
 
 import asyncio
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pgvigil.api.backing import Backing
+from pgvigil.api.connection import Connection, Crowd
 from pgvigil.api.gate import Gate
 from pgvigil.api.http_app import make_app
+from pgvigil.api.turns import Turns
 from pgvigil.controller.operations import Operations
 from pgvigil.errors import ConfigError
 from pgvigil.model.face import HttpSpec
 
 BODY_MAX: Final = 64 * 1024
 """Bytes of a request's body: a command is a few hundred."""
-HEADERS_MAX: Final = 16 * 1024
-HEADERS_WITHIN_S: Final = 10.0
-"""A connection that has not sent the headers of its first request by then is ended; TLS is in it."""
 BODY_WITHIN_S: Final = 10.0
 CONNECTIONS_MAX: Final = 4_000
+FILES_SPARE: Final = 512
+"""Open files that are never for clients: the controller's own connections, its state, its programs."""
+FILES_WANTED: Final = 16_384
 BACKLOG: Final = 1_024
+ACCEPTED_AT_ONCE: Final = 32
+"""So many new connections before the loop looks at what else there is."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,65 +43,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = structlog.get_logger()
 
 
-class Connection(HttpToolsProtocol):
-    """A connection whose headers are limited in size and time, and that says whose certificate it has."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """A client has connected, and TLS is agreed upon."""
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "common_name": _common_name(transport)}
-        self._header_bytes = 0
-        self._impatience = self.loop.call_later(HEADERS_WITHIN_S, transport.abort)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have come; too many without the end of the headers end it all."""
-        if self._header_bytes > HEADERS_MAX:
-            self.transport.abort()
-            return
-        self._header_bytes += len(data)
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        """The headers of a request are whole."""
-        self._impatience.cancel()
-        self._header_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the body: limited by `Limited`."""
-        self._header_bytes = 0
-        super().on_body(body)
-
-    def on_response_complete(self) -> None:
-        """The next request of the same connection begins: within uvicorn's keep-alive time."""
-        self._header_bytes = 0
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client went."""
-        self._impatience.cancel()
-        super().connection_lost(exc)
-
-
-def _common_name(transport: asyncio.Transport) -> str:
-    certificate = transport.get_extra_info("peercert") or {}
-    for part in certificate.get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                return str(value)
-    return ""
-
-
 class Limited:
-    """Hands requests on whose bodies are small and come in time."""
+    """Hands requests on, in turns, whose bodies are small and come in time."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
+        self._app, self._turns = app, Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application (asgi.readthedocs.io)."""
+        if scope["type"] == "http" and not await self._turns.turn():
+            await _refuse(send, 503, "too many requests wait")
+            return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
@@ -165,7 +122,13 @@ async def serving(ops: Operations, spec: HttpSpec, backing: Backing) -> AsyncIte
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the controller."""
+    """Leaves signals to the controller, and lets many wait of whom a few at a time are let in."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
@@ -176,7 +139,6 @@ class _Server(uvicorn.Server):
 def _settings(app: FastAPI, context: ssl.SSLContext | None) -> uvicorn.Config:
     settings = uvicorn.Config(
         Limited(app),
-        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -185,11 +147,24 @@ def _settings(app: FastAPI, context: ssl.SSLContext | None) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
     )
     settings.load()
     settings.ssl = context
+    settings.http_protocol_class = partial(Connection, crowd=Crowd(_connections_max()))  # type: ignore[assignment]
     return settings
+
+
+def _connections_max() -> int:
+    """As many as leave enough open files for the controller's own work; as many of these as we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return min(CONNECTIONS_MAX, max(soft - FILES_SPARE, soft // 4))
 
 
 def _listener(spec: HttpSpec) -> socket.socket:

@@ -4,6 +4,7 @@ Positions, lags and states are read there and then, so no gauge is ever older th
 counted from the controller's start on; a node that is gone from the configuration is gone from the answer.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Metrics:
     def __init__(self, ops: Operations) -> None:
         self._ops = ops
         self._last: int | None = None
+        self._one_at_a_time = asyncio.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
         self._status = _Status()
         self._registry.register(self._status)
@@ -69,8 +71,9 @@ class Metrics:
         for event in await self._ops.events(None, limit=EVENTS_MAX, after=self._last):
             self._last = max(self._last, int(event["number"]))
             self._count(event)
-        self._status.clusters = await self._ops.status()
-        return generate_latest(self._registry)
+        async with self._one_at_a_time:
+            self._status.clusters = await self._ops.status()
+            return await asyncio.to_thread(generate_latest, self._registry)  # of a fleet it takes a while
 
     def _count(self, event: Json) -> None:
         cluster, data = event["cluster"], event["data"]

@@ -38,9 +38,10 @@ def add_reads(app: FastAPI, face: Face) -> None:
 
 def _add_clusters(app: FastAPI, face: Face) -> None:
     @app.get("/clusters", summary="All clusters.", operation_id="clusters")
-    async def clusters(request: Request) -> list[Json]:
+    async def clusters(request: Request) -> Response:
         face.reader(request)
-        return await face.ops.status()
+        states = [face.encoded.of(state) for state in await face.ops.status()]
+        return Response(b"[" + b",".join(states) + b"]", media_type="application/json")
 
     @app.get(
         "/clusters/{cluster}",
@@ -53,7 +54,7 @@ def _add_clusters(app: FastAPI, face: Face) -> None:
         found = await face.cluster(cluster)
         if streams(request):
             return _stream(face, request, ClusterName(found["cluster"]))
-        return JSONResponse(found)
+        return Response(face.encoded.of(found), media_type="application/json")
 
     @app.get("/metrics", summary="Everything for Prometheus.", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pgvigil.controller import audit
@@ -11,8 +11,9 @@ from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.journal import Log
 from pgvigil.controller.operations import NOBODY_NAMED, Giver, Json, Outcome, Result
 from pgvigil.controller.orders import Order
+from pgvigil.controller.snapshot import Snapshot
 from pgvigil.controller.status import event_json, status_json
-from pgvigil.errors import UsageError
+from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.command import Command, Reading
 from pgvigil.model.record import Event, Level
 from pgvigil.model.spec import ClusterSpec
@@ -20,11 +21,19 @@ from pgvigil.model.step import Hold, Plan
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.contract import Clock, Store
 
+MADE_AT_ONCE = 4
+"""So many statuses are made before the loop has its turn: about 2 ms."""
+READ_AT_ONCE = 500
+"""So many events, likewise."""
+READERS_MAX = 64
+"""So many may wait for events; they are read one after another, for a record that is saved must not wait."""
+
 
 @dataclass(slots=True)
 class _Guarded:
     controller: ClusterController
     task: "asyncio.Task[None]"
+    snapshot: Snapshot = field(default_factory=Snapshot)
 
 
 class Fleet:
@@ -40,6 +49,7 @@ class Fleet:
     ) -> None:
         self._make, self._store, self._clock, self._log = make, store, clock, log
         self._here = here
+        self._reading, self._readers = asyncio.Lock(), 0
         self._clusters: dict[ClusterName, _Guarded] = {}
         self._group: asyncio.TaskGroup | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -114,8 +124,17 @@ class Fleet:
 
     async def status(self, cluster: ClusterName | None = None) -> list[Json]:
         """See `Operations`."""
-        chosen = [self._cluster(cluster)] if cluster else [g.controller for g in self._clusters.values()]
-        return [self._status(controller) for controller in chosen]
+        if cluster:
+            self._cluster(cluster)
+        chosen = [self._clusters[cluster]] if cluster else list(self._clusters.values())
+        found, made = [], 0
+        for guarded in chosen:
+            status, fresh = self._status(guarded)
+            found.append(status)
+            made += fresh
+            if fresh and made % MADE_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a fleet is not made in one go: probes come between
+        return found
 
     async def order(
         self,
@@ -170,12 +189,25 @@ class Fleet:
         return guarded.controller.record.primary if guarded and guarded.controller.record else None
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> list[Json]:
-        """See `Operations`."""
+        """See `Operations`. Raises Unreachable when too many are read already."""
         if cluster is not None:
             self._cluster(cluster)
-        for guarded in self._clusters.values():
-            await guarded.controller.journal.flush()
-        return [event_json(event) for event in await self._store.events(cluster, limit=limit, after=after)]
+        if self._readers >= READERS_MAX:
+            raise Unreachable("too many ask for events at once", hint="ask again later")
+        self._readers += 1
+        try:
+            async with self._reading:
+                for guarded in list(self._clusters.values()):
+                    await guarded.controller.journal.flush()
+                events = await self._store.events(cluster, limit=limit, after=after)
+        finally:
+            self._readers -= 1
+        found = []
+        for event in events:
+            found.append(event_json(event))
+            if len(found) % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _guarded(self, name: ClusterName) -> ClusterController:
         """The controller that takes commands; not one that another is just taking the place of."""
@@ -189,22 +221,28 @@ class Fleet:
             raise UsageError(f"there is no cluster {name}", hint=f"clusters: {known}")
         return self._clusters[name].controller
 
-    def _status(self, controller: ClusterController) -> Json:
-        record, wall, plan = controller.record, self._clock.wall(), controller.plan
-        if trouble := controller.journal.trouble:
-            plan = replace(plan, warnings=(*plan.warnings, f"the state cannot be written: {trouble}"))
-        return status_json(
-            controller.spec,
-            record,
-            controller.view,
-            controller.diagnosis,
-            plan,
-            wall=wall,
-            paused=bool(record and record.is_paused(wall)),
-            busy=controller.busy(),
-            verified=controller.verified,
-            endpoints=controller.endpoints.status(),
-        )
+    def _status(self, guarded: _Guarded) -> tuple[Json, bool]:
+        """A cluster's status as of now, and whether it was not known before."""
+        controller = guarded.controller
+        record, wall, plan, trouble = (
+            controller.record, self._clock.wall(), controller.plan, controller.journal.trouble,
+        )  # fmt: skip
+        paused, busy = bool(record and record.is_paused(wall)), dict(controller.busy())
+        spec, view, diagnosis = controller.spec, controller.view, controller.diagnosis
+
+        verified, endpoints = controller.verified, controller.endpoints.status()
+
+        def make() -> Json:
+            told = plan
+            if trouble:
+                told = replace(plan, warnings=(*plan.warnings, f"the state cannot be written: {trouble}"))
+            return status_json(
+                spec, record, view, diagnosis, told,
+                wall=wall, paused=paused, busy=busy, verified=verified, endpoints=endpoints,
+            )  # fmt: skip
+
+        known = (spec, record, view, diagnosis, plan, trouble, paused, busy, verified, endpoints)
+        return guarded.snapshot.of(known, make)
 
 
 def _generation(controller: ClusterController) -> Generation:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pgvigil.api import http_server
+from pgvigil.api import connection, http_server
 from pgvigil.api.backing import Backing
 from pgvigil.api.commands import NAMES
 from pgvigil.api.gate import Token, digest, new_token, read_tokens, write_tokens
@@ -475,8 +475,52 @@ def test_a_client_that_does_not_read_is_dropped_and_others_are_served(run: Run) 
     run(story)
 
 
+async def ends(reader: asyncio.StreamReader) -> bool:
+    """Whether the server ends the connection."""
+    try:
+        while await reader.read(2**16):
+            pass
+    except ConnectionError:
+        return True
+    return True
+
+
+def test_who_does_not_read_an_answer_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_WITHIN_S", 0.3)
+
+    async def story(api: Served) -> None:
+        api.ops.clusters = [{**STATUS, "text": "x" * 2**24}]
+        for sent in (b"accept: text/event-stream\r\n", b""):
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=2**10)
+            writer.write(b"GET /clusters/orders HTTP/1.1\r\nhost: x\r\n%b\r\n" % sent)
+            assert b" 200 " in await reader.readline()
+            await asyncio.sleep(1)
+            assert await ends(reader)  # a stream that is read would go on, and so would a kept connection
+            writer.close()
+
+    run(story)
+
+
+def test_silent_connections_make_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CONNECTIONS_MAX", 10)
+
+    async def story(api: Served) -> None:
+        async with stream(api, "/events") as following:
+            assert (await following())["event"] == "state"
+            silent = [await api.open() for _ in range(25)]
+            assert (await api.get("/clusters/orders/primary")).status == 200
+            assert await ends(silent[0][0])
+            api.ops.clusters = [{**STATUS, "health": "changing"}]
+            while (await following())["data"]["health"] != "changing":  # who listens is no silent one
+                pass
+            for _, writer in silent:
+                writer.close()
+
+    run(story)
+
+
 def test_large_and_slow_requests_are_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEADERS_WITHIN_S", 0.3)
+    monkeypatch.setattr(connection, "HEADERS_WITHIN_S", 0.3)
     monkeypatch.setattr(http_server, "BODY_WITHIN_S", 0.3)
 
     async def story(api: Served) -> None:
