@@ -47,6 +47,8 @@ from pgvigil.store.transactions import Transactions
 
 POLL_S = 1.0
 """Controllers that share a fleet look after each other this often, or six times in a lease's time."""
+FIRST_ANSWER_S = 5.0
+"""So long a health check waits for the first look: a "no" before it would take nodes out of service."""
 COMMAND_ENDS_S = 30.0
 """How long a starting controller waits for a command that holds the state."""
 
@@ -234,7 +236,10 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             async def look(name: ClusterName) -> list[CheckItem]:
                 return await _check([ops.spec(name)])
 
-            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, reload))
+            async def looked_at(name: ClusterName) -> None:
+                await fleet.looked_at(name, within_s=FIRST_ANSWER_S)
+
+            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 guarding = (

@@ -30,8 +30,11 @@ Sections = Mapping[str, object]
 class Product:
     """A controller in the controller's namespace, as a user would run it: `pgvigil run --config FILE`."""
 
-    def __init__(self, cluster: Cluster, sections: Sections | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, sections: Sections | None = None, *, http: Sections | None = None
+    ) -> None:
         self.cluster, self.sections = cluster, sections or {}
+        self._http = http or {"listen": "off"}
         self.dir = cluster.lab.dir / f"pgvigil-{time.monotonic_ns()}"
         self.config = self.dir / "pgvigil.yaml"
         self.log = self.dir / "log"
@@ -207,7 +210,7 @@ class Product:
         ours = {**self.sections, "failover": {**NO_COOL_DOWN, **failover}}
         return {
             "state_dir": str(self.dir),
-            "http": {"listen": "off"},
+            "http": dict(self._http),
             "clusters": {CLUSTER: {**guarded, **ours}},
         }
 

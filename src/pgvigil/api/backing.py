@@ -19,5 +19,7 @@ class Backing:
     """The settings of a cluster that there is."""
     check: Callable[[ClusterName], Awaitable[list[CheckItem]]]
     """Looks whether a cluster is ready. Raises ConfigError, UsageError."""
+    looked_at: Callable[[ClusterName], Awaitable[None]]
+    """Until a controller that was just started, or started anew, has looked at the cluster; not for ever."""
     reload: Callable[[], Awaitable[str]]
     """Reads the configuration again; what changed, as a sentence. Raises ConfigError."""

@@ -73,6 +73,11 @@ class Face:
             raise NotFound(f"there is no cluster {name[:100]}") from None
         return found
 
+    async def looked_at(self, name: str) -> Json:
+        """A cluster's state for a health check: not before it was looked at. Raises NotFound."""
+        await self.backing.looked_at(ClusterName(name))
+        return await self.cluster(name)
+
     async def read(self, cluster: ClusterName, command: Reading) -> Json:
         """What a command that only reads finds. Raises what its outcome says."""
         outcome = await self.ops.order(

@@ -76,7 +76,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
     """Plain routes, without FastAPI's machinery: load balancers ask often."""
 
     async def node(request: Request) -> Response:
-        cluster = await face.cluster(request.path_params["cluster"])
+        cluster = await face.looked_at(request.path_params["cluster"])
         name, check = request.path_params["node"], request.path_params["check"]
         for each in cluster["nodes"]:
             if each["name"] == name:
@@ -86,7 +86,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
         raise NotFound(f"{cluster['cluster']} has no node {name}")
 
     async def whole(request: Request) -> Response:
-        cluster = await face.cluster(request.path_params["cluster"])
+        cluster = await face.looked_at(request.path_params["cluster"])
         demand = wanted(request.query_params)
         if name := request.headers.get("x-haproxy-server"):
             request.path_params["node"] = name

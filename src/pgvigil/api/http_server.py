@@ -32,7 +32,7 @@ CONNECTIONS_MAX: Final = 4_000
 FILES_SPARE: Final = 512
 """Open files that are never for clients: the controller's own connections, its state, its programs."""
 FILES_WANTED: Final = 16_384
-BACKLOG: Final = 1_024
+BACKLOG: Final = 4_096
 ACCEPTED_AT_ONCE: Final = 32
 """So many new connections before the loop looks at what else there is."""
 
@@ -52,7 +52,7 @@ class Limited:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application (asgi.readthedocs.io)."""
         if scope["type"] == "http" and not await self._turns.turn():
-            await _refuse(send, 503, "too many requests wait")
+            await _refuse(send, 429, "too many requests wait")
             return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)

@@ -185,7 +185,7 @@ class Hub:
         now = time.monotonic()
         if lasting := now - self._all_told >= STATE_EVERY_S:
             self._all_told = now
-        states = {}
+        states: dict[str, Message] = {}
         for count, state in enumerate(await self._ops.status(), start=1):
             if self._is_news(state, lasting=lasting):
                 states[state["cluster"]] = _message("state", self._encoded.of(state))
@@ -213,13 +213,13 @@ class Hub:
     async def _give(self, events: Mapping[str, list[Message]], states: Mapping[str, Message]) -> None:
         """To everybody what he listens to; of no cluster: to all."""
         everything = News.of((each for told in events.values() for each in told), states)
-        of_one: dict[ClusterName, News] = {}
+        of_one: dict[str, News] = {}
         for count, (mailbox, wanted) in enumerate(list(self._listeners.items()), start=1):
             if wanted is None:
                 mailbox.put(everything)
             else:
                 if wanted not in of_one:
-                    own = {wanted: states[wanted]} if wanted in states else {}
+                    own = {str(wanted): states[wanted]} if wanted in states else {}
                     of_one[wanted] = News.of((*events.get(wanted, ()), *events.get("", ())), own)
                 if of_one[wanted].whole:
                     mailbox.put(of_one[wanted])

@@ -109,6 +109,14 @@ class Fleet:
         for guarded in self._clusters.values():
             await guarded.controller.first_look.wait()
 
+    async def looked_at(self, cluster: ClusterName, *, within_s: float) -> None:
+        """Until that cluster has been looked at, if its controller was just started; or time is over."""
+        guarded = self._clusters.get(cluster)
+        if guarded and not guarded.controller.first_look.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await guarded.controller.first_look.wait()
+
     async def endpoints_settled(self, *, within_s: float) -> None:
         """Until the endpoints of all clusters lead where they ought to, or the time is over."""
         waits = (g.controller.endpoints.settled(within_s=within_s) for g in self._clusters.values())

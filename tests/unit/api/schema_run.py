@@ -63,6 +63,9 @@ def served(home: Path, ops: Any, spec: Any) -> Iterator[Target]:
     async def ready(_: ClusterName) -> list[CheckItem]:
         return [CheckItem(CheckLevel.OK, "orders", "all is well")]
 
+    async def looked(_: ClusterName) -> None:
+        pass
+
     async def reload() -> str:
         return "nothing changed"
 
@@ -70,7 +73,7 @@ def served(home: Path, ops: Any, spec: Any) -> Iterator[Target]:
         from pgvigil.api.gate import Gate
         from pgvigil.api.http_app import make_app
 
-        backing = Backing(lambda *_: None, lambda _: spec, ready, reload)
+        backing = Backing(lambda *_: None, lambda _: spec, ready, looked, reload)
         found[:] = [asyncio.get_running_loop(), make_app(ops, Gate(http), backing).openapi()]
         async with serving(ops, http, backing):
             begun.set()

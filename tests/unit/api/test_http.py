@@ -50,7 +50,11 @@ async def reloaded() -> str:
     return "added: shop"
 
 
-BACKING = Backing(lambda *_: None, lambda _: C.spec, ready, reloaded)
+async def looked(_: ClusterName) -> None:
+    pass
+
+
+BACKING = Backing(lambda *_: None, lambda _: C.spec, ready, looked, reloaded)
 
 
 @dataclass
@@ -73,6 +77,11 @@ class Served:
     secrets: dict[Access, str]
     denied: list[tuple[Any, ...]] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
+    looked: asyncio.Event | None = None
+
+    async def looked_at(self, cluster: ClusterName) -> None:
+        if self.looked:
+            await self.looked.wait()
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
@@ -130,7 +139,9 @@ def run(tokens: tuple[Path, dict[Access, str]]) -> Run:
             spec = replace(HttpSpec(port=free_port(), asked_for=True, tokens=str(file)), **changes)
             made = Served(ops, spec.port, secrets, tls=tls)
             async with asyncio.timeout(30):
-                backing = Backing(lambda *told: made.denied.append(told), lambda _: C.spec, ready, reloaded)
+                backing = Backing(
+                    lambda *told: made.denied.append(told), lambda _: C.spec, ready, made.looked_at, reloaded
+                )
                 async with serving(ops, spec, backing) as port:
                     assert port == spec.port
                     await story(made)
@@ -153,6 +164,21 @@ def test_reads_and_health_checks_need_no_token(run: Run) -> None:
         head = await api.ask("HEAD", "/clusters/orders/nodes/pg1/primary")
         assert (head.status, head.body) == (200, b"")
         assert (await api.get("/liveness")).status == 200
+
+    run(story)
+
+
+def test_a_health_check_says_no_only_after_a_look(run: Run) -> None:
+    async def story(api: Served) -> None:
+        api.looked, seen = asyncio.Event(), api.ops.clusters
+        api.ops.clusters = [{**STATUS, "primary": None, "nodes": []}]  # as a controller that was just started
+        paths = ("/clusters/orders/nodes/pg1/primary", "/clusters/orders/replica")
+        asked = [asyncio.create_task(api.get(path)) for path in paths]
+        done, _ = await asyncio.wait(asked, timeout=0.5)
+        assert not done
+        api.ops.clusters = seen
+        api.looked.set()
+        assert [(await each).status for each in asked] == [200, 200]
 
     run(story)
 

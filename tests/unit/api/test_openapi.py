@@ -30,12 +30,16 @@ async def nothing(_: ClusterName) -> list[CheckItem]:
     return []
 
 
+async def looked(_: ClusterName) -> None:
+    pass
+
+
 async def reload() -> str:
     return ""
 
 
 def page() -> dict[str, Any]:
-    backing = Backing(lambda *_: None, lambda _: a_cluster().spec, nothing, reload)
+    backing = Backing(lambda *_: None, lambda _: a_cluster().spec, nothing, looked, reload)
     made: dict[str, Any] = make_app(FakeOperations(), Gate(HttpSpec()), backing).openapi()
     return made
 
