@@ -104,5 +104,11 @@ async def _nothing(*_: object) -> Any:
     raise NotImplementedError
 
 
-NOTHING_BEHIND = Backing(denied=lambda *_: None, spec=_nothing, check=_nothing, reload=_nothing)  # type: ignore[arg-type]  # nobody asks
+NOTHING_BEHIND = Backing(
+    denied=lambda *_: None,
+    spec=_nothing,  # type: ignore[arg-type]  # nobody asks
+    check=_nothing,
+    looked_at=_nothing,
+    reload=_nothing,
+)
 """For pages that only look at clusters and events."""

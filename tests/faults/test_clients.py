@@ -1,9 +1,11 @@
-"""HAProxy and keepalived's script in front of real hosts: a controller that is gone takes nobody out.
+"""HAProxy and the check of keepalived in front of real hosts: a controller that is gone takes nobody out.
 
 One run of one cluster: the controller killed, started again, out of reach, and, at last, a real failover.
 """
 
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -29,7 +31,6 @@ ADDRESS = "10.77.0.200"
 """Belongs to the primary."""
 KEPT_S = 2.0
 """So long each state of the controller lasts: ten looks of the script, and of HAProxy's agent checks."""
-SCRIPT = Path(__file__).parents[2] / "docs" / "operate" / "http.md"
 
 
 class Flow(threading.Thread):
@@ -81,18 +82,9 @@ def flowing(host: LabHost, *conninfos: str) -> Iterator[list[Flow]]:
             flow.end()
 
 
-def script(cluster: Cluster) -> Path:
-    """The check script of the documentation, as it is printed there."""
-    text = SCRIPT.read_text().partition("```sh\n#!/bin/sh")[2].partition("```")[0]
-    file = cluster.lab.dir / "pgvigil-check"
-    file.write_text(f"#!/bin/sh{text}")
-    file.chmod(0o755)
-    return file
-
-
 KEEPALIVED = """
 while sleep 0.2; do
-    if {check} http://{controller}:{port}/clusters/{cluster}/nodes/{node}/primary {state}; then
+    if {check} {node} {state}; then
         ip addr add {address}/32 dev eth0 2>/dev/null && echo taken >&2 && {python} -c '{announce}'
     else
         ip addr del {address}/32 dev eth0 2>/dev/null && echo given up >&2
@@ -110,14 +102,19 @@ link.send(bytes([255] * 6) + mac + bytes.fromhex("08060001080006040001") + mac +
 """A gratuitous ARP request (RFC 5227)."""
 
 
-def keep_address(stack: ExitStack, cluster: Cluster, node: LabHost, check: Path) -> Path:
-    """Have the host hold the address while the script says so; the file of what it did."""
-    told = cluster.lab.dir / f"{node.name}.address"
+def keep_address(stack: ExitStack, product: Product, node: LabHost) -> Path:
+    """Have the host hold the address while `render keepalived`'s check says so; a file of what it did."""
+    cluster = product.cluster
+    home, address = cluster.lab.dir / f"{node.name}.keepalived", cluster.lab.network.controller_address
+    printed = product.command("render", "keepalived", CLUSTER, "--controller", address).stdout
+    own = {**os.environ, "ETC": str(home), "RUN": str(home)}
+    words = ["sh", "-s", node.name, f"{ADDRESS}/32", "eth0"]
+    subprocess.run(words, input=printed, text=True, env=own, check=True, capture_output=True)
     loop = KEEPALIVED.format(
-        check=check, controller=cluster.lab.network.controller_address, port=HTTP_PORT, cluster=CLUSTER,
-        python=sys.executable, announce=ANNOUNCE, address=ADDRESS, node=node.name,
-        state=cluster.lab.dir / f"{node.name}.answer",
+        check=home / "pgvigil-check", node=node.name, state=home / "state",
+        python=sys.executable, announce=ANNOUNCE, address=ADDRESS,
     )  # fmt: skip
+    told = home / "address"
     with told.open("wb") as output:
         stack.callback(end, cluster.lab.popen(["sh", "-c", loop], netns=node.netns, output=output))
     return told
@@ -221,10 +218,9 @@ def test_a_controller_that_is_gone_takes_nobody_out(trio: Cluster) -> None:
     product = Product(trio, {"failover": {"unreachable_after": "1s"}}, http=http)
     trio.sql(trio.primary(), "create table if not exists flow as select 0 as n")
     trio.sql(trio.primary(), "grant all on flow to pgvigil")
-    check = script(trio)
     with running(product), ExitStack() as stack:
         start_haproxy(stack, trio, product, app)
-        files = [keep_address(stack, trio, node, check) for node in trio.nodes]
+        files = [keep_address(stack, product, node) for node in trio.nodes]
         first = trio.primary()
         await_that(lambda: holders(trio) == [first.name], 10, "the address at the primary")
         own = trio.lab.conninfo(app)
