@@ -137,7 +137,7 @@ class Fleet:
         chosen = [self._clusters[cluster]] if cluster else list(self._clusters.values())
         found, made = [], 0
         for guarded in chosen:
-            status, fresh = self._status(guarded)
+            status, fresh = self._status(guarded.controller, guarded.snapshot)
             found.append(status)
             made += fresh
             if fresh and made % MADE_AT_ONCE == 0:
@@ -175,7 +175,7 @@ class Fleet:
         """The status of a cluster that is not guarded here: nothing is known, and the hold says why."""
         controller = self._make(spec)
         controller.plan = Plan(hold)
-        return self._status(controller)
+        return self._status(controller, Snapshot())[0]
 
     def denied(self, cluster: ClusterName, command: str, by: Giver, why: str, untold: int) -> None:
         """Keep that somebody was not let in to give a command. Raises UsageError."""
@@ -229,9 +229,8 @@ class Fleet:
             raise UsageError(f"there is no cluster {name}", hint=f"clusters: {known}")
         return self._clusters[name].controller
 
-    def _status(self, guarded: _Guarded) -> tuple[Json, bool]:
+    def _status(self, controller: ClusterController, snapshot: Snapshot) -> tuple[Json, bool]:
         """A cluster's status as of now, and whether it was not known before."""
-        controller = guarded.controller
         record, wall, plan, trouble = (
             controller.record, self._clock.wall(), controller.plan, controller.journal.trouble,
         )  # fmt: skip
@@ -250,7 +249,7 @@ class Fleet:
             )  # fmt: skip
 
         known = (spec, record, view, diagnosis, plan, trouble, paused, busy, verified, endpoints)
-        return guarded.snapshot.of(known, make)
+        return snapshot.of(known, make)
 
 
 def _generation(controller: ClusterController) -> Generation:
