@@ -99,7 +99,7 @@ def cluster_controller(
         advisor=advisor,
         witnesses=witness_shells(spec),
         far={node.name: node_ports(node) for node in spec.standby_of.nodes} if spec.standby_of else None,
-        endpoints=make_endpoints(spec, nodes),
+        endpoints=make_endpoints(spec),
         lease=lease,
     )
 
@@ -277,7 +277,7 @@ async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:
 
     async def one(spec: ClusterSpec) -> list[CheckItem]:
         nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
-        endpoints = make_endpoints(spec, nodes)
+        endpoints = make_endpoints(spec)
         try:
             here = survey.check_cluster(spec, nodes, NetworkPinger(), SystemClock(), witnesses)
             there = survey.check_endpoints(spec, endpoints)

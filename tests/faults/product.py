@@ -43,13 +43,17 @@ class Product:
 
     def start(self, *, healthy: bool = True) -> None:
         """Run it (again), and wait until it finds the cluster `healthy`. Raises LabError."""
-        self.dir.mkdir(exist_ok=True)
-        self.config.write_text(yaml.safe_dump(self._config(), sort_keys=False))
+        self.prepare()
         with self.log.open("ab") as log:
             argv = [sys.executable, "-m", "pgvigil", "run", "--config", str(self.config)]
             self._process = self.cluster.lab.popen(argv, output=log)
         if healthy:
             self.await_healthy()
+
+    def prepare(self) -> None:
+        """Write its configuration, for commands before it runs."""
+        self.dir.mkdir(exist_ok=True)
+        self.config.write_text(yaml.safe_dump(self._config(), sort_keys=False))
 
     def stop(self) -> None:
         """End it politely. Safe to call twice."""

@@ -70,7 +70,7 @@ def render(
         Rendering,
         typer.Argument(
             help="grants: SQL for pgvigil's logins. pg_hba: lines that let them in. sudoers: lines for "
-            "`control: {systemd: …, sudo: true}`. systemd: the controller's unit. certificates: a script "
+            "`sudo: true` of a control or vip. systemd: the controller's unit. certificates: a script "
             "that makes an authority of your own and certificates for TLS. completion: for the shell. "
             "haproxy: a whole haproxy.cfg, with a port for writes and one for reads. pgbouncer: a "
             "pgbouncer.ini for the cluster's endpoint. keepalived: a script that installs a check and a "

@@ -2,18 +2,19 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
 
 from pgvigil.config.access import LoginSection, Port, ShellValue, Via
 from pgvigil.config.section import Section, local_path
 from pgvigil.config.units import Duration, Kind, Name, PathText, Text
-from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer
+from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer, Vip, VipRole
 from pgvigil.model.shell import LocalShell
+from pgvigil.model.units import NodeName
 
 _FILES: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
 
@@ -129,7 +130,56 @@ def _is_here(host: str) -> bool:
         return False
 
 
-KINDS: Final = ("haproxy", "pgbouncer")
+def _ipv4(text: str) -> str:
+    try:
+        address = ipaddress.IPv4Interface(text)
+    except ValueError:
+        address = None
+    if address is None or "/" not in text:
+        raise ValueError("must be an IPv4 address with its prefix length, such as 10.0.0.100/24")
+    return str(address)
+
+
+def _interface(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,15}", text):
+        raise ValueError("is no name of a network interface")
+    return text
+
+
+Interface = Annotated[Text, AfterValidator(_interface)]
+
+
+class VipSection(Section):
+    """An address that is on one host at a time: added, announced and taken off over the nodes' shells."""
+
+    address: Annotated[Text, AfterValidator(_ipv4), Kind("IPv4 address with prefix length")] = Field(
+        description="Such as 10.0.0.100/24. It is in no file of any host."
+    )
+    interface: Annotated[Interface | dict[Name, Interface], Kind("name, or mapping of nodes to names")] = (
+        Field(description="Where it is added; of each node, if they differ.")
+    )
+    role: VipRole = Field(
+        default=VipRole.PRIMARY,
+        description="Whose host has it: the primary's, or that of a standby fit for reading, where there is "
+        "one.",
+    )
+    sudo: StrictBool = Field(
+        default=False, description="Put `sudo -n` in front of the commands; see `pgvigil render sudoers`."
+    )
+
+    def misfits(self, nodes: Collection[str]) -> Iterator[str]:
+        """What does not go together with the nodes that there are."""
+        if isinstance(self.interface, dict) and set(self.interface) != set(nodes):
+            yield f"interface: names other nodes than there are: {', '.join(nodes)}"
+
+    def spec(self, name: str, nodes: Collection[str]) -> Vip:
+        """The same, as the core knows it."""
+        names = self.interface if isinstance(self.interface, dict) else dict.fromkeys(nodes, self.interface)
+        interfaces = tuple((NodeName(node), names[node]) for node in nodes)
+        return Vip(name, self.address, interfaces, self.role, self.sudo)
+
+
+KINDS: Final = ("haproxy", "pgbouncer", "vip")
 
 
 class EndpointSection(Section):
@@ -140,6 +190,7 @@ class EndpointSection(Section):
     )
     haproxy: HaproxySection | None = Field(default=None, description="A HAProxy; see below.")
     pgbouncer: PgbouncerSection | None = Field(default=None, description="A PgBouncer; see below.")
+    vip: VipSection | None = Field(default=None, description="A virtual address; see below.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -157,10 +208,12 @@ class EndpointSection(Section):
         """Its name, given or not."""
         return self.name or self.kinds[0]
 
-    def spec(self, cluster: str, folder: Path) -> EndpointSpec:
+    def spec(self, cluster: str, nodes: Collection[str], folder: Path) -> EndpointSpec:
         """The same, as the core knows it."""
         if self.haproxy is not None:
             return Haproxy(self.called, self.haproxy.address, self.haproxy.backend or f"{cluster}_write")
+        if self.vip is not None:
+            return self.vip.spec(self.called, nodes)
         assert self.pgbouncer is not None
         return self.pgbouncer.spec(self.called, folder)
 

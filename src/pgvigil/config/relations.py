@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pgvigil.config.access import ShellSection, Via
+from pgvigil.config.endpoint import VipSection
 from pgvigil.config.policy import RunOn
 from pgvigil.config.schema import ClusterSection, NodeSection
 from pgvigil.config.units import duration_text
@@ -183,6 +184,17 @@ def _endpoints(cluster: ClusterSection) -> Iterator[Complaint]:
         names.add(endpoint.called)
         if endpoint.pgbouncer is not None:
             yield from ((("endpoints",), f"shell: {wrong}") for wrong in endpoint.pgbouncer.misfits())
+        if endpoint.vip is not None:
+            yield from ((("endpoints",), f"vip: {wrong}") for wrong in _vip(endpoint.vip, cluster))
+
+
+def _vip(vip: VipSection, cluster: ClusterSection) -> Iterator[str]:
+    yield from vip.misfits(cluster.nodes)
+    if without := [name for name, node in cluster.nodes.items() if node.way_in(cluster) is None]:
+        yield f"needs a shell on every node; there is none on {', '.join(without)}"
+    hosts = [node.host for node in cluster.nodes.values()]
+    if shared := sorted({host for host in hosts if hosts.count(host) > 1}):
+        yield f"moves between hosts, and several nodes are on {', '.join(shared)}"
 
 
 def _node(node: NodeSection, cluster: ClusterSection) -> Iterator[Complaint]:

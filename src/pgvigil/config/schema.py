@@ -225,7 +225,7 @@ class ClusterSection(SharedSection):
             degrade=self.degrade,
             keep_old_data=self.keep_old_data,
             cloning=self.clone.spec(),
-            endpoints=tuple(each.spec(name, folder) for each in self.endpoints),
+            endpoints=tuple(each.spec(name, self.nodes, folder) for each in self.endpoints),
             witnesses=tuple(each.spec(name, self, folder) for name, each in self.witnesses.items()),
         )
 

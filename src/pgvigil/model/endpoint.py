@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum, auto
 
 from pgvigil.model.shell import ShellSpec
 from pgvigil.model.units import Generation, NodeName
@@ -34,7 +35,37 @@ class Pgbouncer:
     """How long transactions may run on when clients are to be held; then the switchover is given up."""
 
 
-EndpointSpec = Haproxy | Pgbouncer
+class VipRole(StrEnum):
+    """Whose host has an address."""
+
+    PRIMARY = auto()
+    STANDBY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Vip:
+    """An address that is on one node's host at a time."""
+
+    name: str
+    address: str
+    """With its prefix length, such as 10.0.0.100/24."""
+    interfaces: tuple[tuple[NodeName, str], ...]
+    """Of each node: where it is added."""
+    role: VipRole = VipRole.PRIMARY
+    sudo: bool = False
+    """`sudo -n` is put in front of what changes anything."""
+
+    @property
+    def bare(self) -> str:
+        """The address alone."""
+        return self.address.partition("/")[0]
+
+    def interface_of(self, node: NodeName) -> str:
+        """Where that node's host has it. Raises KeyError."""
+        return dict(self.interfaces)[node]
+
+
+EndpointSpec = Haproxy | Pgbouncer | Vip
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 
 from pgvigil.errors import UsageError
 from pgvigil.model.command import Directive, Refused
-from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer
+from pgvigil.model.endpoint import EndpointSpec, Haproxy, Pgbouncer, Vip
 from pgvigil.model.record import ClusterRecord
 from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.model.sighting import Answer, ClusterView, HostSilent, NodeView, Standby
@@ -202,6 +202,8 @@ def _endpoint(endpoint: EndpointSpec) -> EndpointSpec:
             return replace(endpoint, address=HIDDEN)
         case Pgbouncer(shell=shell):
             return replace(endpoint, conninfo=(), databases=(), file=HIDDEN, shell=_shell(shell))
+        case Vip():
+            return endpoint
         case _:
             assert_never(endpoint)
 
