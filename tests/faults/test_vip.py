@@ -75,11 +75,14 @@ def test_a_client_outside_follows_the_address_whatever_happens(trio: Cluster) ->
     product = Product(trio, sections(trio, **QUICK))
     product.prepare()
     first = trio.primary()
+    denied = product.command("check", CLUSTER, check=False).stdout
+    assert "may not change addresses" in denied
     with let_by_sudo(trio, product), running(product):
         there(product, WRITE, first)
         assert holders(trio, READ)[0] != first.name
         found = product.command("check", CLUSTER, check=False).stdout
         assert f"{trio.lab.network.subnet}.{WRITE}/24 is on {first.name}" in found
+        assert "may not change addresses" not in found
         with client(trio) as writer:
             crashed = faults.kill_postgres(first)
             second = product.await_primary(other_than=first)
