@@ -118,8 +118,9 @@ def _with(
 def _add_commands(app: FastAPI, face: Face) -> None:
     @app.post("/reload", operation_id="reload", summary="Have the configuration read again.")
     async def reload(request: Request) -> Json:
-        face.operator(request)
-        return {"text": await face.reload()}
+        by, changes = face.operator(request), await face.reload()
+        log.info("reloaded", changes=changes, by=by.who, whence=by.whence)
+        return {"text": changes}
 
     for name, tag in commands.NAMES.items():
         _add_command(app, face, name, COMMANDS[tag])

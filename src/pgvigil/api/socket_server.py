@@ -194,7 +194,9 @@ class _Doors:
             case Reload():
                 if self._reload is None:
                     raise UsageError("this controller cannot reload", hint="restart it")
-                return {"text": await self._reload()}
+                by, changes = await answers.peer(), await self._reload()
+                log.info("reloaded", changes=changes, by=by.who, whence=by.whence)
+                return {"text": changes}
             case _:
                 assert_never(request)
 

@@ -121,7 +121,7 @@ class Hub:
         self._ops, self._encoded = ops, encoded
         self._listeners: dict[Mailbox, ClusterName | None] = {}
         self._task: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        self._starting, self._one_reader = asyncio.Lock(), asyncio.Lock()
         self._last = 0
         self._told: dict[str, _Told] = {}
         self._all_told = self._spoke = -SILENCE_MAX_S
@@ -159,7 +159,8 @@ class Hub:
         first = [_message("state", self._encoded.of(state)) for state in states]
         if after is None:
             return first
-        missed = await self._ops.events(cluster, limit=CATCH_UP_MAX, after=after)
+        async with self._one_reader:  # after a restart all come back at once
+            missed = await self._ops.events(cluster, limit=CATCH_UP_MAX, after=after)
         return [*first, *(message("event", event, int(event["number"])) for event in missed)]
 
     async def _start(self) -> None:

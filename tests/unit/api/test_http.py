@@ -468,6 +468,30 @@ def test_a_stream_tells_states_and_events_and_what_was_missed(run: Run) -> None:
     run(story)
 
 
+def test_all_who_come_back_at_once_get_what_they_missed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = [0, 0]
+    events = FakeOperations.events
+
+    async def one_at_a_time(self: FakeOperations, *words: Any, **options: Any) -> list[Any]:
+        reading[:] = [reading[0] + 1, max(reading[1], reading[0] + 1)]
+        await asyncio.sleep(0.001)
+        reading[0] -= 1
+        return await events(self, *words, **options)
+
+    monkeypatch.setattr(FakeOperations, "events", one_at_a_time)
+
+    async def story(api: Served) -> None:
+        async def missed() -> list[str]:
+            async with stream(api, "/events", last_event_id="1") as following:
+                return [(await following()).get("id", "") for _ in range(3)]
+
+        found = await asyncio.gather(*(missed() for _ in range(100)))
+        assert found == [["", "2", "3"]] * 100
+        assert reading[1] <= 2  # they, and the look for news: a controller's state has one reader for each
+
+    run(story)
+
+
 def test_the_state_of_more_clusters_than_a_queue_holds_drops_nobody(run: Run) -> None:
     async def story(api: Served) -> None:
         names = {f"c{number}" for number in range(2 * QUEUE_MAX)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from pgvigil.api import socket_server
 from pgvigil.api.socket_client import SocketOperations
@@ -289,7 +290,14 @@ def test_reload_answers_what_changed(path: Path) -> None:
     async def body(client: SocketOperations) -> None:
         assert await client.reload() == "1 cluster added"
 
-    run(FakeOperations(), path, body, reload=reload)
+    with structlog.testing.capture_logs() as lines:
+        run(FakeOperations(), path, body, reload=reload)
+    (told,) = (line for line in lines if line["event"] == "reloaded")
+    assert (told["changes"], told["by"].split()[0], told["whence"].split(",")[0]) == (
+        "1 cluster added",
+        "user",
+        "socket",
+    )
 
 
 def test_outcomes_other_than_done_are_values_not_errors(path: Path) -> None:
