@@ -187,6 +187,9 @@ def test_a_controller_that_wants_a_token_shows_nothing_before_it_has_one(
         page.reload()
         expect(page.locator(".banner")).to_be_visible()  # the tab keeps it
         assert secret not in page.evaluate("JSON.stringify(localStorage)") + page.url + "".join(one.asked)
+        write_tokens(tmp_path / "tokens", [])
+        page.reload()
+        expect(page.locator(".locked input")).to_be_visible()  # it is worth nothing any more
         assert one.elsewhere == []
         assert all("401" in fault for fault in one.faults)  # the browser's own word on what was refused
     assert ops.orders == []

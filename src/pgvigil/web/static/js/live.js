@@ -10,7 +10,7 @@ import { keepToken, token } from "./session.js";
 const EVENTS_MAX = 400;
 const SILENCE_MAX_MS = 40_000; // the controller says something every 15 s
 const BACK_OFF_MS = [500, 1_000, 2_000, 5_000, 10_000];
-const DRAW_EVERY_MS = { few: 100, many: 250 };
+const DRAW_EVERY_MS = { news: 20, few: 100, many: 250 };
 const MANY = 100;
 
 export const live = {
@@ -20,8 +20,6 @@ export const live = {
   events: [],
   /** @type {"connecting" | "live" | "lost" | "locked"} */
   link: "connecting",
-  /** @type {?Refusal} why it is locked or lost */
-  trouble: null,
   /** @type {{name: ?string, access: ?string}} */
   caller: { name: null, access: null },
   loaded: false,
@@ -30,6 +28,7 @@ export const live = {
 /** @type {Set<() => void>} */
 const listeners = new Set();
 let drawing = 0;
+let hurried = false;
 let last = 0;
 /** @type {?AbortController} */
 let open = null;
@@ -42,12 +41,19 @@ export function subscribe(listener) {
   return () => listeners.delete(listener);
 }
 
-function changed() {
-  if (drawing) return;
-  drawing = setTimeout(() => {
-    drawing = 0;
-    for (const listener of listeners) listener();
-  }, live.clusters.size > MANY ? DRAW_EVERY_MS.many : DRAW_EVERY_MS.few);
+/** Have the page drawn again. @param {boolean} [isNews] a health has changed: at once, not with the next figures */
+function changed(isNews = false) {
+  if (hurried || (drawing && !isNews)) return;
+  clearTimeout(drawing);
+  hurried = isNews;
+  const many = live.clusters.size > MANY ? DRAW_EVERY_MS.many : DRAW_EVERY_MS.few;
+  drawing = setTimeout(draw, isNews ? DRAW_EVERY_MS.news : many);
+}
+
+function draw() {
+  drawing = 0;
+  hurried = false;
+  for (const listener of listeners) listener();
 }
 
 /** @param {import("./types.js").Happening} event */
@@ -61,17 +67,21 @@ function keep(event) {
   if (events.length > EVENTS_MAX * 4) live.events = events.slice(-EVENTS_MAX * 2);
 }
 
-/** @param {{kind: string, data: string}} message */
+/** @param {{kind: string, data: string}} message @returns {boolean} whether a health has changed */
 function take(message) {
   if (message.kind === "state") {
     const state = JSON.parse(message.data);
+    const before = live.clusters.get(state.cluster)?.health;
     live.clusters.set(state.cluster, state);
     remember(state);
-  } else if (message.kind === "event") {
+    return state.health !== before;
+  }
+  if (message.kind === "event") {
     const event = JSON.parse(message.data);
     last = Math.max(last, event.number);
     keep(event);
   }
+  return false;
 }
 
 /** Fetch older events of a cluster. @param {string} cluster */
@@ -100,7 +110,6 @@ async function follow() {
   open = new AbortController();
   const stream = await openStream(last, open.signal);
   live.link = "live";
-  live.trouble = null;
   changed();
   const silence = () => setTimeout(() => open?.abort(), SILENCE_MAX_MS);
   let impatience = silence();
@@ -108,8 +117,7 @@ async function follow() {
     for await (const message of stream) {
       clearTimeout(impatience);
       impatience = silence();
-      take(message);
-      changed();
+      changed(take(message));
     }
   } finally {
     clearTimeout(impatience);
@@ -119,10 +127,9 @@ async function follow() {
 /** @param {unknown} error */
 function note(error) {
   const refusal = error instanceof Refusal ? error : new Refusal(0, {});
-  const isLocked = refusal.status === 401;
-  live.link = isLocked ? "locked" : "lost";
-  live.trouble = refusal.status ? refusal : null;
-  if (isLocked && token()) keepToken("");
+  const isWorthless = refusal.status === 401 && token() !== ""; // dropped or expired: perhaps none is needed to look
+  if (isWorthless) keepToken("");
+  live.link = refusal.status === 401 && !isWorthless ? "locked" : "lost";
   changed();
 }
 
@@ -157,7 +164,6 @@ export async function enter(secret) {
     throw error;
   }
   live.link = "connecting";
-  live.trouble = null;
   open?.abort();
   hurry();
   changed();
