@@ -25,8 +25,10 @@ export function Order({ action, node, cluster, close }) {
   const isRisky = action.command === "failover" && Boolean(values.force);
   const lacks = action.fields.some(({ name, kind }) => kind === "other" && !values[name]);
   const body = bodyOf(action, node, values);
+  const begun = runs || outcome !== null || lines.length > 0;
+  const leave = useRef(/** @type {?HTMLButtonElement} */ (null));
   useEffect(() => {
-    if (denied || lacks) return;
+    if (denied || lacks || begun) return;
     const number = ++asked.current;
     setPlan(null);
     setFault(null);
@@ -34,11 +36,10 @@ export function Order({ action, node, cluster, close }) {
       (found) => number === asked.current && setPlan(found),
       (error) => number === asked.current && setFault(error),
     );
-  }, [JSON.stringify(values), denied]);
-  const leave = useRef(/** @type {?HTMLButtonElement} */ (null));
-  const begun = runs || outcome !== null || lines.length > 0;
+  }, [JSON.stringify(values), denied, worldOf(cluster)]);
   useEffect(() => begun && leave.current?.focus(), [begun]); // the button that was pressed is gone
   const go = async () => {
+    asked.current += 1; // a plan that still comes is not wanted any more
     setRuns(true);
     setLines([]);
     try {
@@ -60,10 +61,16 @@ export function Order({ action, node, cluster, close }) {
     <footer>
       <button type="button" ref=${leave} onClick=${close}>${begun ? t("dialog.close") : t("dialog.cancel")}</button>
       ${!begun && html`<button type="button" class=${`main ${action.danger ? "danger" : ""}`} data-confirm
-        disabled=${Boolean(denied) || plan?.result !== "planned" || (isRisky && typed !== cluster.cluster)} onClick=${go}>
+        disabled=${Boolean(denied) || lacks || plan?.result !== "planned" || (isRisky && typed !== cluster.cluster)} onClick=${go}>
         ${t(`do.${action.id}`, { node })}</button>`}
     </footer>
   <//>`;
+}
+
+/** What a plan rests on: when it changes, the plan is asked for again. @param {import("../types.js").Cluster} cluster */
+function worldOf(cluster) {
+  const nodes = cluster.nodes.map((node) => `${node.name} ${node.state} ${node.upstream} ${node.maintenance}`);
+  return [cluster.health, cluster.phase, cluster.primary, cluster.paused, ...nodes].join("; ");
 }
 
 /** @param {{plan: ?import("../types.js").Outcome, fault: any}} props */
