@@ -11,7 +11,7 @@ from pgvigil.model.sighting import HostAnswer
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.step import Step
 from pgvigil.model.units import Generation, Instant, NodeName
-from pgvigil.ports.contract import Clock, NodePorts, Output, QueryFailed, Row, Shell
+from pgvigil.ports.contract import Clock, NodePorts, Output, QueryFailed, Row, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import look_script, read_look
 
 S = TypeVar("S", bound=Step)
@@ -82,6 +82,15 @@ class Place:
             return read_look(output.text, Instant(0.0))
         except ValueError as error:
             raise StepFailed(f"the shell on {self.spec.name} is confused", detail=str(error)) from error
+
+
+def host_was_lost(failed: BaseException | None) -> bool:
+    """Whether the host did not answer: that says nothing against the method, which is tried again later."""
+    while failed is not None:
+        if isinstance(failed, ShellLost | ShellRefused):
+            return True
+        failed = failed.__cause__
+    return False
 
 
 async def _nobody_waits() -> None:

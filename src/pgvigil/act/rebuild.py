@@ -10,7 +10,7 @@ from typing import Final
 
 from pgvigil.act import divergence, service
 from pgvigil.act.base_backup import CloneFailed
-from pgvigil.act.bench import Bench, Confirmed
+from pgvigil.act.bench import Bench, Confirmed, host_was_lost
 from pgvigil.act.clone import clone, remove_leftovers
 from pgvigil.act.fence import signal_line
 from pgvigil.act.rewind import RewindFailed, rewind
@@ -30,7 +30,7 @@ from pgvigil.model.sighting import HostAnswer, Postmaster
 from pgvigil.model.spec import slot_name
 from pgvigil.model.step import Rebuild, RebuildMethod, StopMode
 from pgvigil.model.units import NodeName
-from pgvigil.ports.contract import QueryFailed, ShellLost, ShellRefused
+from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import MARKER, program, quoted
 
 Facts = dict[str, str | int | float | None]
@@ -123,7 +123,7 @@ async def _bring_back(site: Site) -> tuple[RebuildMethod, int, tuple[str, ...], 
         except WorldChanged:
             raise
         except StepFailed as failed:
-            if _host_was_lost(failed):
+            if host_was_lost(failed):
                 raise
             tried.append(f"{method} did not help: {failed}")
             site.report(tried[-1])
@@ -131,15 +131,6 @@ async def _bring_back(site: Site) -> tuple[RebuildMethod, int, tuple[str, ...], 
         await confirm_rebuild(site.step, site.bench)
         await _stop(site.bench, site.step.node)
     return methods[-1], *await _ATTEMPTS[methods[-1]](site, started), tried
-
-
-def _host_was_lost(failed: BaseException | None) -> bool:
-    """Whether the host did not answer: that says nothing against the method, which is tried again later."""
-    while failed is not None:
-        if isinstance(failed, ShellLost | ShellRefused):
-            return True
-        failed = failed.__cause__
-    return False
 
 
 async def _methods(site: Site, host: HostAnswer) -> tuple[RebuildMethod, ...]:

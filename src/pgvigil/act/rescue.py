@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pgvigil.act.bench import Bench, Confirmed, Place
+from pgvigil.act.bench import Bench, Confirmed, Place, host_was_lost
 from pgvigil.errors import StepFailed, WorldChanged
 from pgvigil.model.sighting import ControlFile, Postmaster
 from pgvigil.model.step import Rescue
@@ -19,6 +19,10 @@ from pgvigil.model.units import SEGMENT_BYTES, Lsn, Timeline, setting_amount
 from pgvigil.ports.host import program, quoted
 
 PAGE: Final = 8192
+LIST_S: Final = 2.0
+ONE_SHARE: Final = 0.6
+"""Of `rescue.timeout` for one command: what is left is for another try, if the host was lost meanwhile."""
+AGAIN_S: Final = 0.2
 _POSITIONS: Final = """
 select pg_last_wal_receive_lsn() as received, pg_last_wal_replay_lsn() as replayed,
   current_setting('wal_segment_size') as segment,
@@ -53,10 +57,23 @@ async def rescue(confirmed: Confirmed[Rescue], bench: Bench) -> dict[str, str | 
     """Carry the tail over; returns bytes and commits. Nothing to carry is a success with 0.
 
     Every segment is written under another name and renamed, so an interrupted rescue leaves the
-    candidate as it was. Raises StepFailed beyond `rescue.max` or when anything does not fit.
+    candidate as it was. A host that was lost for a moment is asked once more (seed 4001334). Raises
+    StepFailed beyond `rescue.max`, after `rescue.timeout`, or when anything does not fit.
     """
-    async with asyncio.timeout(bench.spec.failover.rescue_timeout.total_seconds()):
-        return await _rescue(confirmed.step, bench)
+    limit = bench.spec.failover.rescue_timeout.total_seconds()
+    try:
+        async with asyncio.timeout(limit):
+            try:
+                return await _rescue(confirmed.step, bench)
+            except StepFailed as failed:
+                if not host_was_lost(failed):
+                    raise
+            await asyncio.sleep(AGAIN_S)
+            await confirm_rescue(confirmed.step, bench)
+            return await _rescue(confirmed.step, bench)
+    except TimeoutError as late:
+        said = f"failover.rescue.timeout: {limit:g} s"
+        raise StepFailed(f"no WAL was carried over from {confirmed.step.source}", detail=said) from late
 
 
 async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
@@ -67,7 +84,7 @@ async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
     replayed = Lsn.parse(row["replayed"] or "0/0")
     control = (await source.look()).control
     _same_history(step, control, row["system_id"])
-    limit = bench.spec.failover.rescue_timeout.total_seconds()
+    limit = ONE_SHARE * bench.spec.failover.rescue_timeout.total_seconds()
     tail = await _find_tail(source, step, replayed, have, segment, limit)
     size = tail.end - tail.start
     if size <= 0:
@@ -97,7 +114,9 @@ async def _find_tail(
     Read from the candidate's replay position: that is the end of a record, the receive position need not
     be. pg_waldump waits 5 s for a segment that is not there: it is told where the last one ends.
     """
-    listing = await source.must(f"ls {quoted(source.data_dir)}/pg_wal", "listing pg_wal", within_s=limit)
+    listing = await source.must(
+        f"ls {quoted(source.data_dir)}/pg_wal", "listing pg_wal", within_s=min(limit, LIST_S)
+    )
     stop = _end_of_segments(frozenset(listing.text.split()), step.timeline, replayed, segment)
     if stop <= have:
         return Tail(have, have, 0)
