@@ -1,5 +1,7 @@
 """Real etcd servers for tests: one, or three that agree, on free ports, gone afterwards."""
 
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -79,6 +81,14 @@ class Etcd:
             assert time.monotonic() < until, f"etcd does not come up: {done.stderr}"
             time.sleep(0.1)
 
+    def leader(self) -> int:
+        """The number of the server that leads."""
+        told = json.loads(self.ctl("endpoint", "status", "--write-out=json").stdout)
+        leads = next(
+            each for each in told if each["Status"]["leader"] == each["Status"]["header"]["member_id"]
+        )
+        return self.urls.index(leads["Endpoint"])
+
     def ctl(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Etcd's own client."""
         command = ["etcdctl", f"--endpoints={','.join(self.urls)}", "--command-timeout=2s", *words]
@@ -86,7 +96,7 @@ class Etcd:
             command,
             capture_output=True,
             text=True,
-            env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
+            env={**os.environ, "ETCDCTL_API": "3"},
             check=False,
         )
 

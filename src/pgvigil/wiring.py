@@ -20,7 +20,7 @@ from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
 from pgvigil.controller.shared_fleet import SharedFleet
-from pgvigil.errors import Unsafe
+from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.check import CheckItem
 from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.guard import GuardReport
@@ -36,6 +36,7 @@ from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from pgvigil.ports.telling import Telling
+from pgvigil.store import migrate
 from pgvigil.store.etcd import EtcdStore
 from pgvigil.store.gateway import Gateway
 from pgvigil.store.lock import StateLock, identity
@@ -247,6 +248,48 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
                 )
                 async with guarding:
                     await serve(ops, config.socket, reload=reload)
+
+
+async def migrate_store(config: Config, to: str, *, dry_run: bool) -> dict[str, int]:
+    """Take the state of all configured clusters `to` sqlite or etcd: how much of what there is.
+
+    Raises UsageError, Unsafe: a controller runs, or the target is not empty; StoreError.
+    """
+    if config.store is None:
+        raise UsageError(
+            "the configuration names no etcd",
+            hint="write store: {kind: etcd, endpoints: …} first; see docs/operate/several-controllers.md",
+        )
+    names = [spec.name for spec in config.clusters]
+    with StateLock(config.state_dir):
+        async with shared_store(config.store, identity(config.state_dir), ()) as (there, roster):
+            await migrate.alone(roster, names)
+            return await (_to_etcd if to == "etcd" else _to_sqlite)(config, names, there, dry_run)
+
+
+async def _to_etcd(
+    config: Config, names: Sequence[ClusterName], there: EtcdStore, dry_run: bool
+) -> dict[str, int]:
+    if not (config.state_dir / FILE_NAME).exists():
+        raise UsageError(f"there is no store: {config.state_dir / FILE_NAME}", hint="see state_dir:")
+    await migrate.must_be_empty(there)
+    async with await SqliteStore.open(config.state_dir) as here:
+        what = await migrate.holdings(here, names)
+    if not dry_run:
+        await migrate.bring(what, there)
+        migrate.set_aside(config.state_dir)
+    return what.counts()
+
+
+async def _to_sqlite(
+    config: Config, names: Sequence[ClusterName], there: EtcdStore, dry_run: bool
+) -> dict[str, int]:
+    what = await migrate.holdings(there, names)
+    if not dry_run:
+        async with migrate.new_file(config.state_dir) as here:
+            await migrate.bring(what, here)
+        await there.forget_records()
+    return what.counts()
 
 
 def share(fleet: Fleet, roster: EtcdRoster, store: Store, lease_s: float) -> SharedFleet:

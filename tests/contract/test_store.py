@@ -576,8 +576,7 @@ def test_a_full_disk_is_an_error_and_the_store_recovers_with_it(tmp_path: Path) 
 
 def test_the_state_dir_is_one_process_at_a_time(tmp_path: Path) -> None:
     body = """
-        from pgvigil.store.limits import EVENTS_KEPT
-from pgvigil.store.lock import StateLock
+        from pgvigil.store.lock import StateLock
         with StateLock(state):
             print("locked", flush=True)
             sys.stdin.read()

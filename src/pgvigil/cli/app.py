@@ -24,6 +24,7 @@ from pgvigil.cli import (
     settings_file,
     simulate,
     sites,
+    stores,
     tokens,
 )
 from pgvigil.cli.desk import ConfigOption, Desk, begin
@@ -123,6 +124,7 @@ for family in (
     bootstrap,
     clone,
     nodes,
+    stores,
     tokens,
     notify,
 ):

@@ -63,6 +63,15 @@ class Discovered:
     items: tuple[CheckItem, ...]
 
 
+def _there(module: str, name: str) -> Any:  # whatever that module offers under the name
+    return getattr(import_module(f"pgvigil.{module}"), name)
+
+
+async def _migrate(config: Config, to: str, dry_run: bool) -> dict[str, int]:
+    counts: dict[str, int] = await _there("wiring", "migrate_store")(config, to, dry_run=dry_run)
+    return counts
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """All that commands call outside of the command line."""
@@ -82,10 +91,8 @@ class Reach:
     """`install`, `remove` or `status`, on which nodes, whether only to say what would be done."""
     demo: Callable[[bool, bool], int]
     """Whether to keep it running, whether to print JSON → its exit code."""
-
-
-def _there(module: str, name: str) -> Any:  # whatever that module offers under the name
-    return getattr(import_module(f"pgvigil.{module}"), name)
+    migrate: Callable[[Config, str, bool], Coroutine[Any, Any, dict[str, int]]] = _migrate
+    """The state `sqlite` or `etcd`, whether only to look → how much there is of what."""
 
 
 def _load(path: Path | None) -> Config:

@@ -7,7 +7,7 @@ everything is read anew. While etcd does not answer nothing of that happens; the
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pgvigil.controller.fleet import Fleet
@@ -58,6 +58,8 @@ class SharedFleet:
         self._census = Census({}, {})
         self._guarded: dict[ClusterName, ClusterSpec] = {}
         self._told: dict[ClusterName, str] = {}
+        self._heard: Mapping[ClusterName, str] = {}
+        """How the clusters of others are, as of the last look."""
         self._free: dict[ClusterName, Instant] = {}
         """Clusters that nobody guards, and since when."""
         self._taken_late: set[ClusterName] = set()
@@ -94,7 +96,7 @@ class SharedFleet:
             except StoreError as error:
                 if not self._trouble:
                     self._log.warning("etcd_unreachable", error=str(error), hint=error.hint)
-                self._trouble = str(error)
+                self._trouble, self._heard = str(error), {}  # it may be wrong by now
             else:
                 if self._trouble:
                     self._log.info("etcd_answers_again")
@@ -124,6 +126,7 @@ class SharedFleet:
                 self._log.info("given_up", cluster=cluster, controller=me)
                 break  # one at a time
         await self._publish()
+        self._heard = await self._roster.published() if self._specs.keys() - self._guarded.keys() else {}
 
     async def _guard(self, clusters: "frozenset[ClusterName] | set[ClusterName]") -> None:
         wanted = {name: spec for name, spec in self._specs.items() if name in clusters}
@@ -147,24 +150,17 @@ class SharedFleet:
         if cluster is not None and cluster not in self._specs:
             raise self._unknown(cluster)
         chosen = [cluster] if cluster else list(self._specs)
-        told: dict[ClusterName, str] = {}
-        trouble = ""
-        if any(name not in self._guarded for name in chosen):
-            try:
-                told = dict(await self._roster.published())
-            except StoreError as error:
-                trouble = str(error)
-        return [await self._status(name, told, trouble) for name in chosen]
+        return [await self._status(name) for name in chosen]
 
-    async def _status(self, name: ClusterName, told: dict[ClusterName, str], trouble: str) -> Json:
+    async def _status(self, name: ClusterName) -> Json:
         if name in self._guarded:
             (status,) = await self._fleet.status(name)
             return {**status, "controller": self._roster.name}
         owner = self._census.owners.get(name)
-        if name in told:
-            return {**json.loads(told[name]), "controller": owner}
-        if trouble:
-            reason = f"what becomes of {name} is not known here: {trouble}"
+        if name in self._heard:
+            return {**json.loads(self._heard[name]), "controller": owner}
+        if self._trouble:
+            reason = f"what becomes of {name} is not known here: {self._trouble}"
         else:
             reason = f"{owner} has begun to guard {name}" if owner else f"no controller guards {name} yet"
         hint = "it is taken within the lease's time; see docs/operate/several-controllers.md"

@@ -83,6 +83,23 @@ class EtcdStore:
                 hint="let all controllers be of one version; see docs/operate/several-controllers.md",
             )
 
+    async def recorded(self) -> tuple[ClusterName, ...]:
+        """All clusters that have a record, configured or not."""
+        found = await self._keys.below("record/", keys_only=True)
+        return tuple(ClusterName(key.name.partition("/")[2]) for key in found)
+
+    async def take_in(self, events: Sequence[Event], recordings: Sequence[tuple[Kept, bytes]]) -> None:
+        """Keep another store's under the numbers that they have; what else there is of them is removed."""
+        for folder in ("event/", "event-of/", "recording/", "recording-body/", "version/", "trial/"):
+            await self._keys.change([], [self._keys.delete_below(folder)])
+        await self._events.restart(events[0].number if events else 1)
+        await self.add(events)
+        await self._shelf.take_in(recordings)
+
+    async def forget_records(self) -> None:
+        """Remove all records: they are kept elsewhere now."""
+        await self._keys.change([], [self._keys.delete_below("record/")])
+
     async def load(self, cluster: ClusterName) -> ClusterRecord | None:
         """The record, None if the cluster was never managed."""
         found = await self._keys.get(_record(cluster))

@@ -36,6 +36,11 @@ class EtcdEvents:
         counter = await self._keys.get(COUNTER)
         self.last, self._modified = (int(counter.value), counter.modified) if counter else (0, 0)
 
+    async def restart(self, first: int) -> None:
+        """The next number is that one. Raises StoreError."""
+        await self._keys.change([], [self._keys.put(COUNTER, str(first - 1))])
+        await self.refresh()
+
     def counted(self, last: int, revision: int) -> None:
         """The counter was set to that, in the transaction of that revision."""
         self.last, self._modified = last, revision

@@ -5,6 +5,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -42,6 +43,13 @@ class EtcdShelf:
         raise StoreError(
             "the recording could not be kept", detail="other controllers keep theirs all the time"
         )
+
+    async def take_in(self, recordings: Sequence[tuple[Kept, bytes]]) -> None:
+        """Keep another store's under the numbers that they have. Raises StoreError."""
+        for kept, body in recordings:
+            await self.keys.change([], self.put(kept, body))
+        last = max((kept.number for kept, _ in recordings), default=0)
+        await self.keys.change([], [self.keys.put(COUNTER, str(last))])
 
     def added(self, number: int, draft: Draft, body: bytes) -> list[Json]:
         """The changes that add one."""

@@ -91,7 +91,8 @@ class Gateway:
                 return await self._attempt(url, path, body, min(left, ATTEMPT_S))
             except _Failed as failure:
                 failures[url] = str(failure)
-                self._turn += 1
+                if self.spec.endpoints[self._turn % len(self.spec.endpoints)] == url:
+                    self._turn += 1  # else another call has moved on from it already
                 if failure.maybe and not again:
                     raise Unanswered("etcd did not answer", detail=f"{url}: {failure}", hint=HINT) from None
                 if self._turn % len(self.spec.endpoints) == 0:

@@ -47,6 +47,7 @@ class EtcdRoster:
         self._locks: dict[ClusterName, int] = {}
         self._clusters: tuple[ClusterName, ...] = ()
         self._seen: dict[str, tuple[int, float]] = {}
+        self._told: dict[str, Key] = {}
         self._trouble = ""
         self._log = structlog.get_logger()
 
@@ -98,12 +99,17 @@ class EtcdRoster:
                 await self._keys.gateway.ask("/v3/lease/revoke", {"ID": str(lease)})
 
     async def look(self) -> Census:
-        """Who is there and guards what; a lock that is not ours any more is given up. Raises StoreError."""
+        """Who is there and guards what. Raises StoreError.
+
+        A lock that is not ours any more is given up; one whose taking was not answered is ours.
+        """
         owners = {key.name.partition("/")[2]: key for key in await self._keys.below("owner/")}
         there = await self._keys.below("controller/")
         for cluster, created in tuple(self._locks.items()):
             if (key := owners.get(cluster)) is None or key.created != created:
                 del self._locks[cluster]
+        ours = {name: key.created for name, key in owners.items() if self._lease == key.lease != 0}
+        self._locks.update((ClusterName(name), created) for name, created in ours.items())
         now = self._now()
         self._seen = {key.name: self._seen.get(key.name, (key.created, now)) for key in there}
         for key in there:
@@ -152,10 +158,12 @@ class EtcdRoster:
             )
 
     async def published(self) -> Mapping[ClusterName, str]:
-        """How the clusters are, in the words of those who guard them. Raises StoreError."""
-        return {
-            ClusterName(key.name.partition("/")[2]): key.value for key in await self._keys.below("status/")
-        }
+        """How the clusters are, as those who guard them told; only news is read. Raises StoreError."""
+        there = {key.name: key.modified for key in await self._keys.below("status/", keys_only=True)}
+        known = {name: key for name, key in self._told.items() if there.get(name) == key.modified}
+        news = await self._keys.of_names([name for name in there if name not in known])
+        self._told = {**known, **{key.name: key for key in news}}
+        return {ClusterName(name.partition("/")[2]): key.value for name, key in self._told.items()}
 
     async def _renew(self) -> None:
         """Confirm the lease, or take a new one: then all locks are gone. Raises StoreError, Unsafe."""

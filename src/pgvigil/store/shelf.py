@@ -1,6 +1,7 @@
 """Recordings in SQLite: so many of each kind, the oldest make room. All of it runs in the store's thread."""
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,6 +31,18 @@ def keep(db: sqlite3.Connection, draft: Draft, body: bytes) -> None:
         "DELETE FROM recording WHERE changed = ? AND number NOT IN"
         " (SELECT number FROM recording WHERE changed = ? ORDER BY number DESC LIMIT ?)",
         (changed, changed, CHANGES_KEPT if changed else RECORDINGS_KEPT),
+    )
+
+
+def take_in(db: sqlite3.Connection, recordings: Sequence[tuple[Kept, bytes]]) -> None:
+    """Insert another store's, under the numbers that they have."""
+    db.executemany(
+        "INSERT INTO recording (number, cluster, began, ended, ticks, changed, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (k.number, k.cluster, _text(k.began), _text(k.ended), k.ticks, int(k.changed_primary), body)
+            for k, body in recordings
+        ],
     )
 
 

@@ -148,6 +148,17 @@ class SqliteStore:
         """The recording of that moment, as a file."""
         return await self._do(lambda: shelf.of_moment(self._db, cluster, at))
 
+    async def take_in(self, events: Sequence[Event], recordings: Sequence[tuple[Kept, bytes]]) -> None:
+        """Keep another store's under the numbers that they have; this one is empty."""
+
+        def work() -> None:
+            with self._transaction() as db:
+                rows = [(e.number, e.cluster, to_json(replace(e, number=0))) for e in events]
+                db.executemany("INSERT INTO event (number, cluster, body) VALUES (?, ?, ?)", rows)
+                shelf.take_in(db, recordings)
+
+        await self._do(work)
+
     async def add_version(self, version: ParameterVersion) -> None:
         """Make a version durable, and forget its trial. Raises StoreError if its number is taken."""
 

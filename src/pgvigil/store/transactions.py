@@ -167,6 +167,10 @@ class Transactions:
         """The change that removes it."""
         return {"request_delete_range": {"key": self._coded(key)}}
 
+    def delete_below(self, folder: str) -> Json:
+        """The change that removes all keys that begin so."""
+        return self.delete_between(folder, after(folder))
+
     def delete_between(self, first: str, end: str) -> Json:
         """The change that removes all keys from `first` on, without `end`."""
         return {"request_delete_range": {"key": self._coded(first), "range_end": self._coded(end)}}

@@ -139,6 +139,9 @@ class Errands:
             refuse(order, Unsafe(f"{record.cluster} is a standby cluster: nobody writes there", hint=hint))
             return
         changes = not isinstance(errand, LOOKS) and not order.dry_run
+        if changes and (why := self._ground.bench.lost()):
+            refuse(order, Unsafe(f"nothing is begun: {why}", hint="see: pgvigil status"))
+            return
         if changes and self._changing:
             hint = "wait until it is finished: pgvigil events --follow"
             refuse(order, Unsafe(f"{self._changing} is under way", hint=hint))
