@@ -22,6 +22,9 @@ KEPT = (
     (587, 3),
     (3001631, 2),
     (4001334, 2),
+    (4000316, 3),
+    (4000844, 3),
+    (4001488, 3),
 )
 """Seeds that once broke something, in the product or in the simulation itself, and with how many nodes."""
 

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from pgvigil.act import service
 from pgvigil.act.bench import Bench, Confirmed, Place, host_was_lost
 from pgvigil.errors import StepFailed, WorldChanged
-from pgvigil.model.sighting import ControlFile, Postmaster
-from pgvigil.model.step import Rescue
+from pgvigil.model.sighting import ControlFile, HostAnswer, Postmaster
+from pgvigil.model.step import Rescue, StopMode
 from pgvigil.model.units import SEGMENT_BYTES, Lsn, Timeline, setting_amount
 from pgvigil.ports.host import program, quoted
 
@@ -44,10 +45,13 @@ class Tail:
 
 
 async def confirm_rescue(step: Rescue, bench: Bench) -> None:
-    """The old primary is down, the candidate still in recovery. Raises WorldChanged or StepFailed."""
+    """The old primary is down, or somebody started it as a standby; the candidate is in recovery.
+
+    Raises WorldChanged or StepFailed.
+    """
     bench.still(step.generation)
     host = await bench.place(step.source).look()
-    if host.postmaster not in (Postmaster.CRASHED, Postmaster.STOPPED) or host.strays:
+    if not _is_down(host) and not host.standby_signal:
         raise WorldChanged(f"{step.source} runs")
     if not await bench.in_recovery(step.target):
         raise WorldChanged(f"{step.target} is no standby any more")
@@ -78,12 +82,14 @@ async def rescue(confirmed: Confirmed[Rescue], bench: Bench) -> dict[str, str | 
 
 async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
     source, target = bench.place(step.source), bench.place(step.target)
+    host = await source.look()
+    if not _is_down(host):
+        host = await service.stop(source, StopMode.FAST)  # its WAL is read when nobody writes it
     (row,) = await bench.sql(step.target, _POSITIONS)
     segment = int(setting_amount(row["segment"] or "") or SEGMENT_BYTES)
     have = max((Lsn.parse(t) for t in (row["received"], row["replayed"]) if t), default=Lsn(0))
     replayed = Lsn.parse(row["replayed"] or "0/0")
-    control = (await source.look()).control
-    _same_history(step, control, row["system_id"])
+    _same_history(step, host.control, row["system_id"])
     limit = ONE_SHARE * bench.spec.failover.rescue_timeout.total_seconds()
     tail = await _find_tail(source, step, replayed, have, segment, limit)
     size = tail.end - tail.start
@@ -104,6 +110,10 @@ async def _rescue(step: Rescue, bench: Bench) -> dict[str, str | int]:
         )
     await target.must(f"sync {quoted(target.data_dir)}/pg_wal", "syncing pg_wal", within_s=limit)
     return {"bytes": tail.end - have, "commits": tail.commits, "from": str(have), "to": str(tail.end)}
+
+
+def _is_down(host: HostAnswer) -> bool:
+    return host.postmaster in (Postmaster.CRASHED, Postmaster.STOPPED) and not host.strays
 
 
 async def _find_tail(

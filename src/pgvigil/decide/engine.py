@@ -185,12 +185,9 @@ def _fence_old(situation: Situation) -> Act | None:
     """Stop a primary of the past also while the present one is silent; a newer one may be a human's."""
     if situation.record.is_paused(situation.wall):
         return None
-    for finding in situation.diagnosis.every(Problem.STALE_PRIMARY):
-        assert finding.node is not None
-        old = fencing.is_old(situation, situation.view.node(finding.node))
-        if old and (act := repair.stale_primary(situation, finding)):
-            return act
-    return None
+    stale = situation.diagnosis.every(Problem.STALE_PRIMARY)
+    old = [f for f in stale if f.node and fencing.is_old(situation, situation.view.node(f.node))]
+    return repair.stale_primaries(situation, old)
 
 
 def _serving(situation: Situation) -> Decision:
@@ -200,9 +197,8 @@ def _serving(situation: Situation) -> Decision:
     names = ", ".join(str(finding.node) for finding in stale)
     if stale and record.is_paused(situation.wall):
         return Hold("paused", f"{names} is a second primary", "stop it by hand, or pgvigil resume")
-    for finding in stale:
-        if act := repair.stale_primary(situation, finding):
-            return act
+    if act := repair.stale_primaries(situation, stale):
+        return act
     kept = synchrony.upkeep(situation)
     if isinstance(kept, Act):
         return kept

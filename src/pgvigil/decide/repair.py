@@ -1,5 +1,6 @@
 """Bringing single nodes back in line while the primary serves: follow, rejoin, fence strays, tidy slots."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,19 +39,22 @@ PATIENCE_S: Final = 60.0
 """So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
 
 
-def stale_primary(situation: Situation, finding: Finding) -> Act | None:
-    """Fence a node that takes writes beside the primary; None: there is no shell to do it through."""
-    assert finding.node is not None
-    node = situation.view.node(finding.node)
-    if not isinstance(node.host, HostAnswer):
+def stale_primaries(situation: Situation, findings: Sequence[Finding]) -> Act | None:
+    """Fence the nodes that take writes beside the primary, side by side: a stop may take long.
+
+    None: there is no shell to do it through.
+    """
+    view, record = situation.view, situation.record
+    within = [f for f in findings if f.node and isinstance(view.node(f.node).host, HostAnswer)]
+    if not within:
         return None
-    record = situation.record
-    deposed = record.deposed | {finding.node}
-    fence = Stage((Fence(finding.node, record.generation, StopMode.FAST),))
+    names = [f.node for f in within if f.node]
+    deposed = record.deposed | set(names)
+    fences = Stage(tuple(Fence(name, record.generation, StopMode.FAST) for name in names))
     changed = replace(record, deposed=deposed) if deposed != record.deposed else None
-    return Act(
-        "stale_primary", f"{finding.node} must not take writes: stop it", changed, (fence,), finding.evidence
-    )
+    reason = f"{', '.join(names)} must not take writes: stop {'it' if len(names) == 1 else 'them'}"
+    evidence = tuple(text for finding in within for text in finding.evidence)
+    return Act("stale_primary", reason, changed, (fences,), evidence)
 
 
 def rejoined(situation: Situation) -> ClusterRecord | None:

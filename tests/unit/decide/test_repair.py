@@ -164,6 +164,17 @@ def test_a_second_primary_that_may_not_or_cannot_be_stopped_is_told(cluster: Clu
     assert rule(claims_primary(cluster, "pg2")) == held
 
 
+def test_two_stray_primaries_are_stopped_side_by_side() -> None:
+    """A stop may take long, and the other one would acknowledge beside the primary: seed 4001488."""
+    act = acted(claims_primary(claims_primary(C, "pg2"), "pg3"))
+    assert (kinds(act), act.reason) == (
+        [["Fence pg2", "Fence pg3"]],
+        "pg2, pg3 must not take writes: stop them",
+    )
+    assert act.record
+    assert act.record.deposed == {PG2, NodeName("pg3")}
+
+
 def test_a_second_primary_out_of_reach_does_not_protect_a_third() -> None:
     both = claims_primary(claims_primary(host_silent(C, "pg2"), "pg2"), "pg3")
     assert kinds(acted(both)) == [["Fence pg3"]]
