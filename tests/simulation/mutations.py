@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pgvigil.act import engine, fence
+from pgvigil.act import engine, fence, rescue
 from pgvigil.act import synchrony as act_synchrony
 from pgvigil.act.bench import Bench, Confirmed
 from pgvigil.act.settings import set_running
@@ -15,6 +16,7 @@ from pgvigil.controller.journal import Journal
 from pgvigil.decide import election, failover, lossless, promotion, quorum, repair, switchover, synchrony
 from pgvigil.decide import engine as decide
 from pgvigil.decide.situation import Situation
+from pgvigil.errors import StepFailed
 from pgvigil.judge import engine as judge
 from pgvigil.judge import primary_lost
 from pgvigil.judge.case import Case
@@ -104,7 +106,7 @@ def rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def leave_stale_primaries_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(repair, "stale_primary", lambda _, __: None)
+    patch.setattr(repair, "stale_primaries", lambda _, __: None)
     patch.setattr(failover, "stray_fences", lambda _: ())
 
 
@@ -201,7 +203,13 @@ def promote_any_that_is_cut(patch: pytest.MonkeyPatch) -> None:
 
 
 def do_without_the_rescue(patch: pytest.MonkeyPatch) -> None:
+    """Nor stop for it who was started meanwhile."""
+
+    async def refuse(*_: object) -> None:
+        raise StepFailed("it runs")
+
     patch.setattr(promotion, "rescue_demanded", lambda _: False)
+    patch.setattr(rescue, "service", SimpleNamespace(stop=refuse))
 
 
 def degrade_without_asking(patch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,12 @@ def fencing(situation: Situation) -> Decision:
         return Act("came_back", f"{record.primary} serves again; nothing was promoted", back)
     if by_hand := promoted_by_hand(situation):
         return adopt(situation, by_hand, (f"{record.primary} was being replaced",))
-    if situation.primary.standby and record.at_least and not overdue.is_passed_over(situation):
+    if (
+        situation.primary.standby
+        and record.at_least
+        and not overdue.is_passed_over(situation)
+        and not _outdone(situation)
+    ):
         at, why = situation.primary.standby.furthest, "it was asked to promote already and may do so yet"
         return _promote(situation, record.primary, at, Fenced.IN_RECOVERY, why)
     ground = lossless.ground(situation) if lossless.demanded(situation) else None
@@ -145,6 +150,20 @@ def fencing(situation: Situation) -> Decision:
         return _nobody(situation, election, ())
     fenced = ground.fenced if ground else proof(situation)
     return _promote(situation, election.chosen, election.at, fenced or Fenced.RISK_ACCEPTED)
+
+
+def _outdone(situation: Situation) -> bool:
+    """Whether the node that was asked to promote was started again since, and a standby has more than it.
+
+    A server that ends forgets what it was asked, unless it had done it: then it is on a newer timeline
+    than the others (seed 4000844).
+    """
+    record, role = situation.record, situation.primary.standby
+    began = record.began or situation.wall
+    if role is None or not any(at >= began for at in record.restarts):
+        return False
+    others = (n.standby for n in situation.standbys() if n.name != record.primary)
+    return any(o and o.timeline == role.timeline and o.furthest > role.furthest for o in others)
 
 
 def promoting(situation: Situation) -> Decision:

@@ -19,17 +19,13 @@ RESTARTS_AT_MOST: Final = 3
 
 
 def restart(situation: Situation, evidence: tuple[str, ...], why: str) -> Act:
-    """Phase RESTARTING, and its step at once; when is noted, for whoever counts.
-
-    It is down: a promotion that it was asked for before died with it (seed 4000844).
-    """
+    """Phase RESTARTING, and its step at once; when is noted, for whoever counts."""
     record = situation.record.moved(
         Phase.RESTARTING,
         since=situation.wall,
         **beginning(situation),
         restarts=(*situation.record.restarts, situation.wall)[-20:],
         primary_lsn=last_known(situation),
-        at_least=Lsn(0),
     )
     step = StartPrimary(record.primary, record.generation)
     return Act("restart", f"start {record.primary} where it is: {why}", record, (Stage((step,)),), evidence)
