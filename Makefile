@@ -22,15 +22,15 @@ demo: setup  ## Show a failover on this machine, with real servers and a writer.
 	$(BIN)/pgvigil demo $(ARGS)
 
 test: majors  ## Run all tests that need no root.
-	$(BIN)/pytest -m "not faults" -n 2 --dist worksteal --durations 10 $(ARGS)
+	$(BIN)/pytest -m "not faults" -n 3 --dist worksteal --durations 10 $(ARGS)
 
 test-majors: majors  ## Run the tests of failover, switchover and rebuilding on PostgreSQL 16, 17 and 18 (the longest on 15 alone).
-	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 2 --dist worksteal tests/postgres/test_failover.py \
+	PGVIGIL_MAJORS="16 17 18" $(BIN)/pytest -n 3 --dist worksteal tests/postgres/test_failover.py \
 	  tests/postgres/test_switchover.py tests/postgres/test_rebuild.py \
 	  -k "not (twenty_rounds or dies_anywhere)" $(ARGS)
 
 test-faults: majors  ## Run the fault tests on hosts made of network namespaces; needs root.
-	$(BIN)/pytest -m faults -n 2 --dist worksteal --durations 10 $(ARGS)
+	$(BIN)/pytest -m faults -n 3 --dist worksteal --durations 10 $(ARGS)
 
 soak: majors  ## Draw faults at random under writers: make soak MINUTES=30 SEED=7 PROTECTION=async NODES=3; needs root.
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --protection $(PROTECTION) \
