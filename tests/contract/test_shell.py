@@ -371,7 +371,7 @@ def test_a_process_that_holds_the_outputs_does_not_hold_the_job(spec: ShellSpec)
 
 CONTROLLER = """
 import asyncio, sys
-from pgvigil.model.spec import *
+from pgvigil.model.shell import *
 from pgvigil.ports.shell import make_shell
 
 async def main():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pgvigil.demo.servers import Server, Servers, config_text
+from pgvigil.demo.servers import Server, Servers, config_text, wait_until
 from pgvigil.demo.writer import Writer
 from tests.postgres.service import Service
 
@@ -112,8 +112,11 @@ def test_without_a_record_no_failover_begins_and_with_room_again_it_does(
         assert decision["hint"]
         time.sleep(1)
         assert primaries(trio_of_servers) == []
-        shown = service.command("status").stdout
-        assert "record cannot be written" in shown
+
+        def told() -> bool:
+            return "record cannot be written" in service.command("status").stdout
+
+        wait_until(told, within_s=20, what="the status to say so")  # it is tried again and again
         trouble.mend()
         service.await_that(lambda status: status["generation"] == 2, "the failover")
         service.await_health()
@@ -214,7 +217,7 @@ def test_a_file_damaged_under_a_running_controller_harms_no_database(
         service.await_health()
         scribble(service.state / "pgvigil.db")
         (service.state / "pgvigil.db-wal").write_bytes(os.urandom(100_000))
-        for _ in range(20):
+        for _ in range(6):
             service.command("events")
         assert primaries(trio_of_servers) == ["pg1"]
         trio_of_servers[0].kill_all()

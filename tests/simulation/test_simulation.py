@@ -10,7 +10,7 @@ from pgvigil.sim.campaign import summary
 from pgvigil.sim.run import Report, simulate
 from tests.simulation.mutations import FOUND_BY_SEEDS, Mutate
 
-FRESH = range(1, 51)
+FRESH = range(1, 26)
 KEPT = (
     (23, 3),
     (99, 3),
