@@ -73,6 +73,10 @@ class Face:
             raise NotFound(f"there is no cluster {name[:100]}") from None
         return found
 
+    async def named(self, name: str) -> ClusterName:
+        """The cluster of that name. Raises NotFound."""
+        return ClusterName((await self.cluster(name))["cluster"])
+
     async def looked_at(self, name: str) -> Json:
         """A cluster's state for a health check: not before it was looked at. Raises NotFound."""
         await self.backing.looked_at(ClusterName(name))

@@ -21,7 +21,6 @@ from pgvigil.api.reads import Cluster, add_reads, sse, streams
 from pgvigil.controller.operations import Json, Operations
 from pgvigil.errors import Bug, PgvigilError, UsageError
 from pgvigil.model.command import COMMANDS
-from pgvigil.model.units import ClusterName
 
 DESCRIPTION: Final = """Whatever changes something needs a token (`Authorization: Bearer …`) or a client
 certificate; reads do where the configuration says so; health checks never. An error is answered by an
@@ -136,7 +135,7 @@ def _add_command(app: FastAPI, face: Face, name: str, command: type[Any]) -> Non
         openapi_extra={"requestBody": body},
     )
     async def give(request: Request, cluster: Cluster) -> Response:
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         giver = face.giver(request, known, name)
         order = commands.read_order(known, name, await request.body())
         if streams(request):

@@ -71,7 +71,7 @@ def _add_clusters(app: FastAPI, face: Face) -> None:
         user: Annotated[str, Query(max_length=63, description="Login.")] = "",
     ) -> Response:
         face.reader(request)
-        spec = face.backing.spec(ClusterName((await face.cluster(cluster))["cluster"]))
+        spec = face.backing.spec(await face.named(cluster))
         return PlainTextResponse(connection_string(spec, purpose, style, dbname=dbname, user=user))
 
 
@@ -89,7 +89,7 @@ def _add_events(app: FastAPI, face: Face) -> None:
         after: Annotated[int, Query(ge=0, le=2**62, description="Only with a number above this.")] = 0,
     ) -> Response:
         face.reader(request)
-        name = ClusterName((await face.cluster(cluster))["cluster"]) if cluster is not None else None
+        name = await face.named(cluster) if cluster is not None else None
         if streams(request):
             return _stream(face, request, name)
         return JSONResponse(await face.ops.events(name, limit=limit, after=after))
@@ -97,7 +97,7 @@ def _add_events(app: FastAPI, face: Face) -> None:
 
 def _add_history(app: FastAPI, face: Face) -> None:
     async def changes_of(cluster: str) -> list[Json]:
-        name = ClusterName((await face.cluster(cluster))["cluster"])
+        name = await face.named(cluster)
         return changes_of_primary(await face.ops.events(name, limit=EVENTS_MAX))
 
     @app.get("/clusters/{cluster}/changes", summary="Every change of primary.", operation_id="changes")
@@ -138,7 +138,7 @@ def _add_looks(app: FastAPI, face: Face) -> None:
         every: Annotated[bool, Query(description="All that there are.")] = False,
     ) -> Json:
         face.known(request)
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         return await face.read(known, ShowParameters(tuple(name or ()), every))
 
     @app.get("/clusters/{cluster}/parameters/versions", summary="Versions of the parameters.")
@@ -148,25 +148,25 @@ def _add_looks(app: FastAPI, face: Face) -> None:
         limit: Annotated[int, Query(ge=1, le=1_000, description="The newest so many.")] = 20,
     ) -> Json:
         face.known(request)
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         return await face.read(known, ShowVersions(limit))
 
     @app.get("/clusters/{cluster}/check", summary="Whether the cluster is ready: findings with their fixes.")
     async def check(request: Request, cluster: Cluster) -> list[Json]:
         face.known(request)
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         return [asdict(item) for item in await face.backing.check(known)]
 
 
 def _add_recordings(app: FastAPI, face: Face) -> None:
     async def fetched(cluster: str, event: int) -> Json:
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         return await face.read(known, FetchRecording(event))
 
     @app.get("/clusters/{cluster}/recordings", summary="What was recorded.")
     async def recordings(request: Request, cluster: Cluster) -> list[Json]:
         face.known(request)
-        known = ClusterName((await face.cluster(cluster))["cluster"])
+        known = await face.named(cluster)
         found: list[Json] = (await face.read(known, ListRecordings()))["recordings"]
         return found
 

@@ -11,6 +11,7 @@ from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.journal import Log
 from pgvigil.controller.operations import NOBODY_NAMED, Giver, Json, Outcome, Result
 from pgvigil.controller.orders import Order
+from pgvigil.controller.reconfigured import compare
 from pgvigil.controller.snapshot import Snapshot
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.errors import Unreachable, UsageError
@@ -78,18 +79,14 @@ class Fleet:
     async def _guard(self, specs: Sequence[ClusterSpec]) -> str:
         wanted = {spec.name: spec for spec in specs}
         known = {name: guarded.controller.spec for name, guarded in self._clusters.items()}
-        changed = [name for name, spec in wanted.items() if name in known and known[name] != spec]
-        removed = [name for name in known if name not in wanted]
-        added = [name for name in wanted if name not in known]
-        for name in (*removed, *changed):
+        new = compare(known, wanted)
+        for name in (*new.removed, *new.changed):
             await self._stop(name)
-        for name in removed:
+        for name in new.removed:
             del self._clusters[name]
-        for name in (*added, *changed):
+        for name in (*new.added, *new.changed):
             self._start(wanted[name])
-        changes = {"added": added, "removed": removed, "changed": changed}
-        words = [f"{what}: {', '.join(sorted(names))}" for what, names in changes.items() if names]
-        return "; ".join(words) or "nothing changed"
+        return new.sentence
 
     def _start(self, spec: ClusterSpec) -> None:
         assert self._group is not None

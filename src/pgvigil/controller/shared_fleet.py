@@ -13,6 +13,7 @@ from typing import Final
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Log
 from pgvigil.controller.operations import Giver, Json, Outcome
+from pgvigil.controller.reconfigured import compare
 from pgvigil.controller.status import event_json
 from pgvigil.errors import StoreError, Unsafe, UsageError
 from pgvigil.model.command import Command
@@ -79,13 +80,7 @@ class SharedFleet:
                 await self._guard(self._roster.held() & self._specs.keys())
                 await self._roster.release(cluster)
             await self._guard(self._roster.held())
-            added, removed = self._specs.keys() - before.keys(), before.keys() - self._specs.keys()
-            changed = {
-                name for name in self._specs.keys() & before.keys() if self._specs[name] != before[name]
-            }
-            changes = {"added": added, "removed": removed, "changed": changed}
-            words = [f"{what}: {', '.join(sorted(names))}" for what, names in changes.items() if names]
-            return "; ".join(words) or "nothing changed"
+            return compare(before, self._specs).sentence
 
     async def run(self) -> None:
         """Keep the share as it ought to be, until cancelled."""

@@ -13,15 +13,13 @@ from typing import Final
 
 import structlog
 
-from pgvigil.errors import Unreachable
 from pgvigil.model.record import Event, Level
 from pgvigil.model.shell import LocalShell
 from pgvigil.model.spec import Callback, CallbackAction, ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.contract import Tell
-from pgvigil.ports.hooks import event_text
+from pgvigil.ports.hooks import event_fields, run_line
 from pgvigil.ports.host import quoted
-from pgvigil.ports.shell import make_shell
 
 WAITING_AT_MOST: Final = 100
 """Calls that wait for a slow script; the oldest are dropped beyond that, and that is logged."""
@@ -178,18 +176,7 @@ async def run_call(spec: ClusterSpec, callback: Callback, call: Call) -> str:
     if node is None or (callback.on_node and node.shell is None):
         return f"{call.node} has no shell" if node else ""  # it was dropped meanwhile
     where = node.shell if callback.on_node and node.shell else LocalShell()
-    shell = make_shell(where, host=node.host)
-    told = json.loads(event_text(call.event))
     body = {"action": call.action.value, "role": call.role, "cluster": spec.name, "node": call.node}
+    told = json.dumps(body | {"event": event_fields(call.event)})
     line = f"{callback.command} {call.action.value} {call.role} {quoted(spec.name)}"
-    try:
-        output = await shell.run(
-            line,
-            stdin=json.dumps(body | {"event": told}).encode(),
-            within_s=callback.timeout.total_seconds(),
-        )
-    except Unreachable as lost:
-        return str(lost)
-    finally:
-        shell.close()
-    return (output.complaint[-300:] or f"exit status {output.status}") if output.status else ""
+    return await run_line(where, node.host, line, told, within_s=callback.timeout.total_seconds())

@@ -10,7 +10,7 @@ import structlog
 
 from pgvigil.errors import Unreachable
 from pgvigil.model.record import Event
-from pgvigil.model.shell import LocalShell
+from pgvigil.model.shell import LocalShell, ShellSpec
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.spec import Hooks as HookSpec
 from pgvigil.model.units import ClusterName  # noqa: TC001  # as everywhere else
@@ -63,12 +63,16 @@ class Hooks:
 
 
 async def _run(line: str, spec: HookSpec, event: Event) -> str:
-    """One shell line with one event; what went wrong, empty if nothing did. It is ended in time."""
-    shell = make_shell(LocalShell(), host="localhost")
+    """One shell line with one event."""
+    told = json.dumps(event_fields(event))
+    return await run_line(LocalShell(), "localhost", line, told, within_s=spec.timeout.total_seconds())
+
+
+async def run_line(spec: ShellSpec, host: str, line: str, told: str, *, within_s: float) -> str:
+    """One line of the user's, with `told` as its input, ended in time; what went wrong, empty if nothing."""
+    shell = make_shell(spec, host=host)
     try:
-        output = await shell.run(
-            line, stdin=event_text(event).encode(), within_s=spec.timeout.total_seconds()
-        )
+        output = await shell.run(line, stdin=told.encode(), within_s=within_s)
     except Unreachable as lost:
         return str(lost)
     finally:
@@ -76,19 +80,17 @@ async def _run(line: str, spec: HookSpec, event: Event) -> str:
     return (output.complaint[-300:] or f"exit status {output.status}") if output.status else ""
 
 
-def event_text(event: Event) -> str:
-    """The event as the one JSON line a program gets."""
-    return json.dumps(
-        {
-            "cluster": event.cluster,
-            "at": event.at.isoformat(),
-            "kind": event.kind,
-            "level": event.level,
-            "node": event.node,
-            "generation": event.generation,
-            "text": event.text,
-            "evidence": list(event.evidence),
-            "hint": event.hint,
-            "data": dict(event.data),
-        }
-    )
+def event_fields(event: Event) -> dict[str, object]:
+    """The event as a program gets it, in JSON."""
+    return {
+        "cluster": event.cluster,
+        "at": event.at.isoformat(),
+        "kind": event.kind,
+        "level": event.level,
+        "node": event.node,
+        "generation": event.generation,
+        "text": event.text,
+        "evidence": list(event.evidence),
+        "hint": event.hint,
+        "data": dict(event.data),
+    }

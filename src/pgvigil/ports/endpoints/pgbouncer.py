@@ -118,8 +118,8 @@ class PgbouncerEndpoint:
         done: list[str] = []
         wanted = self._text(aim.generation, aim.primary, held=held)
         async with self._console() as console:
-            if not await self._leads(console, aim.primary) or text != wanted:
-                moved = not await self._leads(console, aim.primary)
+            moved = not await self._leads(console, aim.primary)
+            if moved or text != wanted:
                 await self._write(wanted)
                 await self._tell(console, "RELOAD")
                 if not await self._leads(console, aim.primary):
