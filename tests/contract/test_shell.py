@@ -348,6 +348,7 @@ def test_what_is_detached_survives_the_shell(spec: ShellSpec, way: str, detach: 
     async def body(shell: Shell) -> None:
         call = shell.ask if way == "ask" else shell.run
         assert (await call(f"{detach.format(nap)} echo started", within_s=S)).text == "started"
+        await until(lambda: pids(nap))  # until then it may not have left the shell's group
 
     try:
         with_shell(spec, body)

@@ -1,9 +1,7 @@
 """Standby clusters on real servers: they follow, lose their leader, are promoted, and change places."""
 
-import contextlib
 from dataclasses import replace
 
-import psycopg
 import pytest
 
 from pgvigil.controller.operations import Result
@@ -26,9 +24,7 @@ def await_rows(server: Server, count: int) -> None:
     """Until that standby, which may be starting, shows so many rows of `t`."""
 
     def there() -> bool:
-        with contextlib.suppress(psycopg.OperationalError):
-            return bool(server.sql("select count(*) from t") == [(count,)])
-        return False
+        return bool(server.sql("select count(*) from t") == [(count,)])
 
     wait_until(there, within_s=60, what=f"{server.name} to have {count} rows", every_s=0.05)
 

@@ -60,11 +60,21 @@ STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQ
 
 
 def wait_until(condition: Callable[[], object], *, within_s: float, what: str, every_s: float = 0.01) -> None:
-    """Return as soon as `condition()` is true, asked every `every_s`. Raises TimedOut naming `what`."""
+    """Return as soon as `condition()` is true, asked every `every_s`. Raises TimedOut naming `what`.
+
+    A condition that PostgreSQL answers with an error (a server that starts, stops, has not replayed a table
+    yet) does not hold yet; the last such error is the cause of TimedOut.
+    """
     deadline = time.monotonic() + within_s
-    while not condition():
+    while True:
+        trouble: psycopg.Error | None = None
+        try:
+            if condition():
+                return
+        except psycopg.Error as error:
+            trouble = error
         if time.monotonic() > deadline:
-            raise TimedOut(f"waited {within_s:g} s for: {what}")
+            raise TimedOut(f"waited {within_s:g} s for: {what}") from trouble
         time.sleep(every_s)
 
 
@@ -159,9 +169,7 @@ class Server:
                     " AND pg_last_wal_replay_lsn() >= %s")  # fmt: skip
 
         def streams() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
-                return bool(self.sql(question, upstream.port, goal))
-            return False
+            return bool(self.sql(question, upstream.port, goal))
 
         wait_until(streams, within_s=within_s, what=f"{self.name} to stream from {upstream.name}")
 

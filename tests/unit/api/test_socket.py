@@ -283,9 +283,7 @@ def test_a_controller_that_ends_in_the_middle_is_told_from_an_answer(path: Path)
     asyncio.run(story())
 
 
-def test_reload_answers_what_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_server, "log", structlog.get_logger())  # one that was used hears no more of us
-
+def test_reload_answers_what_changed(path: Path) -> None:
     async def reload() -> str:
         return "1 cluster added"
 
