@@ -36,6 +36,7 @@ from pgvigil.ports.ping import NetworkPinger
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from pgvigil.ports.telling import Telling
+from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.store import migrate
 from pgvigil.store.etcd import EtcdStore
 from pgvigil.store.gateway import Gateway
@@ -81,6 +82,7 @@ def cluster_controller(
     mode: Mode = Mode.GUARD,
     advisor: Advisor | None = None,
     lease: Lease | None = None,
+    own_loop: OwnLoop | None = None,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
     log = structlog.get_logger()
@@ -102,6 +104,7 @@ def cluster_controller(
         far={node.name: node_ports(node) for node in spec.standby_of.nodes} if spec.standby_of else None,
         endpoints=make_endpoints(spec),
         lease=lease,
+        own_loop=own_loop,
     )
 
 
@@ -115,13 +118,22 @@ def make_fleet(
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
+    own_loop = OwnLoop(clock)
 
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
-            spec, store, clock, notifiers=notifiers, mode=mode, advisor=advisor, lease=lease
+            spec,
+            store,
+            clock,
+            notifiers=notifiers,
+            mode=mode,
+            advisor=advisor,
+            lease=lease,
+            own_loop=own_loop,
         )
 
-    return Fleet(make, store, clock, structlog.get_logger(), Giver(user_name(os.getuid()), "command line"))
+    here = Giver(user_name(os.getuid()), "command line")
+    return Fleet(make, store, clock, structlog.get_logger(), here, own_loop=own_loop)
 
 
 @contextlib.asynccontextmanager

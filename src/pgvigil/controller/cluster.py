@@ -42,6 +42,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, SetSync, Step
 from pgvigil.model.units import Generation, NodeName
 from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, Pinger, Shell, Store
+from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.sight.watch import ClusterWatch
 
 TICK_S = 1.0
@@ -71,6 +72,7 @@ class ClusterController:
         far: Mapping[NodeName, NodePorts] | None = None,
         endpoints: Sequence[Endpoint] = (),
         lease: Lease | None = None,
+        own_loop: OwnLoop | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
@@ -78,7 +80,15 @@ class ClusterController:
         self._witnesses = witnesses or {}
         self._tenure = Tenure(None if mode is Mode.LOOK else lease, spec.name, acts=mode is not Mode.LOOK)
         self.watch = ClusterWatch(
-            spec, nodes, pinger, clock, self.paths, self._witnesses, grants=self._tenure.acts, far=far
+            spec,
+            nodes,
+            pinger,
+            clock,
+            self.paths,
+            self._witnesses,
+            grants=self._tenure.acts,
+            far=far,
+            own_loop=own_loop,
         )
         self.endpoints, self.verified = Endpoints(endpoints, journal, clock, self._tenure), Generation(0)
         steps = (self.endpoints.hold, self._tenure.objection)
@@ -91,13 +101,11 @@ class ClusterController:
         self.notes = Notes(store, self.watch.news)
         ground = Ground(self._bench, journal, store, self.watch, self._repairs, self)
         self._errands = Errands(ground, goes_on=mode is Mode.GUARD)
-        self._objections = Objections(advisor, clock)
-        self._unwritten = Unwritten()
+        self._objections, self._unwritten = Objections(advisor, clock), Unwritten()
         self._taken: Order | None = None
         self._hesitation = Hesitation()
         self.view: ClusterView = self.watch.view()
-        self.diagnosis = Diagnosis()
-        self.plan = Plan(Rest())
+        self.diagnosis, self.plan = Diagnosis(), Plan(Rest())
         self.first_look = asyncio.Event()
         """Set when every node has been looked at, or has had the time for it."""
 
@@ -162,6 +170,9 @@ class ClusterController:
             self.plan = self._plan(self._situation(self.record))
             if self._mode is not Mode.LOOK:
                 await self._carry_out(self.plan)
+            self.watch.calm = due.is_calm(self.record, self.plan, self.diagnosis) and not (
+                self._orders or self._repairs.busy()
+            )
         await self._wait()
 
     async def _stand_by(self, hold: Hold) -> None:
@@ -356,10 +367,8 @@ class ClusterController:
     async def _wait(self) -> None:
         """Until there is news, or the next instant at which something may become a verdict."""
         now = self._clock.now()
-        due = [
-            at for at in (self.diagnosis.due, getattr(self.plan.decision, "until", None)) if at is not None
-        ]
-        delay = min([TICK_S, *(max(at - now, 0.0) for at in due)])
+        instants = (self.diagnosis.due, getattr(self.plan.decision, "until", None))
+        delay = min([TICK_S, *(max(at - now, 0.0) for at in instants if at is not None)])
         try:
             async with asyncio.timeout(max(delay, 0.001)):  # wait_for may lose a cancellation before 3.12
                 await self.watch.news.wait()

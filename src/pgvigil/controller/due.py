@@ -1,4 +1,4 @@
-"""What was scheduled and is done beside the loop: begun when it is struck off the record."""
+"""When the loop has something to do: what was scheduled, and whether all is calm until then."""
 
 import asyncio
 from typing import Final
@@ -10,8 +10,9 @@ from pgvigil.controller.orders import Order
 from pgvigil.decide.schedule import command_of, words
 from pgvigil.errors import Unsafe
 from pgvigil.model.command import Errand, Refused
-from pgvigil.model.record import ClusterRecord, Level
-from pgvigil.model.step import Act, Decision
+from pgvigil.model.diagnosis import Diagnosis
+from pgvigil.model.record import ClusterRecord, Level, Phase
+from pgvigil.model.step import Act, Decision, Plan, Rest
 
 NOBODY: Final = Refused(
     Unsafe(
@@ -26,6 +27,12 @@ def is_scheduled(decision: Decision, record: ClusterRecord) -> bool:
     """Whether a decision is about what was asked for a later time."""
     changed = decision.record if isinstance(decision, Act) else None
     return changed is not None and changed.scheduled != record.scheduled
+
+
+def is_calm(record: ClusterRecord, plan: Plan, diagnosis: Diagnosis) -> bool:
+    """Whether nothing is found and nothing is to be done: only what changes the picture is news then."""
+    nothing = not plan.repairs and not diagnosis.findings and isinstance(plan.decision, Rest)
+    return nothing and record.phase is Phase.STABLE
 
 
 def begin(act: Act, before: ClusterRecord, saved: ClusterRecord, errands: Errands, journal: Journal) -> None:

@@ -21,6 +21,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Hold, Plan
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.contract import Clock, Store
+from pgvigil.sight.own_loop import OwnLoop
 
 MADE_AT_ONCE = 4
 """So many statuses are made before the loop has its turn: about 2 ms."""
@@ -47,9 +48,11 @@ class Fleet:
         clock: Clock,
         log: Log,
         here: Giver = NOBODY_NAMED,
+        *,
+        own_loop: OwnLoop | None = None,
     ) -> None:
         self._make, self._store, self._clock, self._log = make, store, clock, log
-        self._here = here
+        self._here, self._own_loop = here, own_loop
         self._reading, self._readers = asyncio.Lock(), 0
         self._clusters: dict[ClusterName, _Guarded] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -60,11 +63,14 @@ class Fleet:
         """Guard these clusters as long as the context lasts."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            measuring = group.create_task(self._own_loop.run()) if self._own_loop else None
             try:
                 await self.guard(specs)
                 yield self
             finally:
                 await self.guard(())
+                if measuring:
+                    measuring.cancel()
 
     async def guard(self, specs: Sequence[ClusterSpec]) -> str:
         """Guard just these from now on; a cluster whose settings did not change is not disturbed.

@@ -52,7 +52,9 @@ class SqlWatch:
         self._facts_at = Instant(0.0)
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
-        self._wake = asyncio.Event()
+        self._wanted = False
+        self._sleeper: asyncio.Future[None] | None = None
+        self._ending: tuple[Session, asyncio.Task[Farewell]] | None = None
         self._begun = 0
         self._done = asyncio.Condition()
 
@@ -60,7 +62,7 @@ class SqlWatch:
         """Watch until cancelled; the session is closed then."""
         try:
             while True:
-                self._wake.clear()
+                self._wanted = False
                 self._begun += 1
                 await self._once()
                 async with self._done:
@@ -68,17 +70,21 @@ class SqlWatch:
                 await self._pause()
         finally:
             self._ports.session.close()
+            if self._ending:
+                self._ending[1].cancel()
 
     async def again(self) -> None:
         """Look now, and return when a look that was begun after this call is complete."""
         target = self._begun + 1
-        self._wake.set()
+        self.wake()
         async with self._done:
             await self._done.wait_for(lambda: self._begun >= target)
 
     def wake(self) -> None:
         """Look now, without waiting for it."""
-        self._wake.set()
+        self._wanted = True
+        if self._sleeper and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     async def _once(self) -> None:
         if not self._ports.session.is_open and not await self._reconnect(self._clock.now()):
@@ -95,16 +101,24 @@ class SqlWatch:
                 delay = RETRY_LONG_S if old else RETRY_S
             case _:
                 delay = RETRY_S
-        woken = asyncio.ensure_future(self._wake.wait())
-        ended = asyncio.ensure_future(self._ports.session.ended()) if self._ports.session.is_open else None
-        waits: list[asyncio.Future[Any]] = [woken, ended] if ended else [woken]
-        try:
+        session = self._ports.session
+        was_open = session.is_open
+        self._sleeper = asyncio.get_running_loop().create_future()
+        waits: list[asyncio.Future[Any]] = [self._sleeper]
+        if was_open:
+            waits.append(self._end_of(session))
+        if not self._wanted:
             await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-            if ended is not None and ended.done():
-                self._end(ended.result())
-        finally:
-            for task in waits:
-                task.cancel()
+        if was_open and not session.is_open:
+            self._end(await session.ended())
+
+    def _end_of(self, session: Session) -> "asyncio.Task[Farewell]":
+        """One task for as long as a session lasts: thousands are watched, several times a second."""
+        if self._ending is None or self._ending[0] is not session:
+            if self._ending:
+                self._ending[1].cancel()
+            self._ending = session, asyncio.ensure_future(session.ended())
+        return self._ending[1]
 
     def _end(self, farewell: Farewell) -> None:
         self._farewell = farewell

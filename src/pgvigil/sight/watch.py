@@ -21,8 +21,10 @@ from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
+from pgvigil.sight.calm import says_nothing_new
 from pgvigil.sight.far import FarWatch
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
+from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
 from pgvigil.sight.streams import Streams
@@ -36,8 +38,6 @@ TOUCH_S = 0.25
 """A TCP connect that takes longer than this, over a network that is fine again, is none. It is not given
 up: over a slow network it gets through later, and says then that the host lives."""
 REFERENCES_EVERY_S = 5.0
-LATE_MEMORY_S = 2.0
-LOOP_TICK_S = 0.1
 
 
 class ClusterWatch:
@@ -45,7 +45,8 @@ class ClusterWatch:
 
     `suspect` names the node whose silence sets everybody to work: the primary of record. `grants`: renew
     the leases of the guards, as only the controller that is in charge of the cluster may. `far`: the nodes of
-    the cluster that this one is to follow.
+    the cluster that this one is to follow. `own_loop`: measured for many clusters; None: for this one.
+    While it is `calm`, looks that only tell of positions that moved on are no news.
     """
 
     def __init__(
@@ -59,8 +60,11 @@ class ClusterWatch:
         *,
         grants: Callable[[], bool] = lambda: False,
         far: Mapping[NodeName, NodePorts] | None = None,
+        own_loop: OwnLoop | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
+        self._own_loop, self._measures = own_loop or OwnLoop(clock), own_loop is None
+        self.calm = False
         self._witness_hosts = [
             WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
@@ -85,7 +89,6 @@ class ClusterWatch:
         self._touches: dict[NodeName, Touch] = {}
         self._references = References(Instant(0.0))
         self._alarm = asyncio.Event()
-        self._late: list[tuple[Instant, float]] = []
         self._sound_since = Instant(0.0)
 
     async def run(self) -> None:
@@ -104,13 +107,13 @@ class ClusterWatch:
                 group.create_task(host.run(self._answering, self.news.set))
                 group.create_task(self._ask_witness_host(host))
             group.create_task(self._touch_suspect())
-            group.create_task(self._watch_own_loop())
+            if self._measures:
+                group.create_task(self._own_loop.run())
             group.create_task(self._far.run())
 
     def view(self) -> ClusterView:
         """The newest looks at all nodes, side by side."""
         now = self._clock.now()
-        late = max((late for at, late in self._late if now - at < LATE_MEMORY_S), default=0.0)
         nodes = {name: self._node_view(name) for name in self._nodes}
         for name, node in nodes.items():
             if not node.speaks:
@@ -119,7 +122,8 @@ class ClusterWatch:
         if not self._references.sound or not any(node.speaks for node in nodes.values()):
             self._sound_since = now
         witnesses = {host.name: host.look for host in self._witness_hosts}
-        return ClusterView(now, nodes, self._references, late, self._sound_since, witnesses, self._far.look)
+        late_s, far = self._own_loop.late_s(), self._far.look
+        return ClusterView(now, nodes, self._references, late_s, self._sound_since, witnesses, far)
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.
@@ -200,8 +204,12 @@ class ClusterWatch:
         )
 
     def _sql_news(self, name: NodeName) -> Callable[[], None]:
+        before: SqlLook | None = None
+
         def news() -> None:
+            nonlocal before
             look = self._sql[name].look
+            new, before = not says_nothing_new(before, look), look
             troubled = not isinstance(look, Answer)
             self._host[name].trouble(troubled)
             if isinstance(look, NoAnswer) and name == self.suspect and not self._alarm.is_set():
@@ -210,7 +218,8 @@ class ClusterWatch:
                 self._witnesses.pop(name, None)
                 self._touches.pop(name, None)
             self._streams.note(name, look)
-            self.news.set()
+            if new or not self.calm:
+                self.news.set()
 
         return news
 
@@ -339,17 +348,6 @@ class ClusterWatch:
                 await self._alarm.wait()
         except TimeoutError:
             return
-
-    async def _watch_own_loop(self) -> None:
-        """How late our own loop runs: a controller that is slow itself must not accuse others."""
-        while True:
-            begun = self._clock.now()
-            await asyncio.sleep(LOOP_TICK_S)
-            late = self._clock.now() - begun - LOOP_TICK_S
-            now = self._clock.now()
-            self._late = [(at, s) for at, s in self._late if now - at < LATE_MEMORY_S]
-            if late > LOOP_TICK_S:
-                self._late.append((now, late))
 
 
 def _out_of_reach(look: SqlLook | HostLook) -> bool:
