@@ -45,8 +45,6 @@ from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, P
 from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.sight.watch import ClusterWatch
 
-TICK_S = 1.0
-"""The longest sleep: for what only grows old (grace periods, cool-downs)."""
 LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
@@ -366,11 +364,9 @@ class ClusterController:
 
     async def _wait(self) -> None:
         """Until there is news, or the next instant at which something may become a verdict."""
-        now = self._clock.now()
-        instants = (self.diagnosis.due, getattr(self.plan.decision, "until", None))
-        delay = min([TICK_S, *(max(at - now, 0.0) for at in instants if at is not None)])
+        delay_s = due.sleep_s(self.diagnosis, self.plan.decision, self._clock.now())
         try:
-            async with asyncio.timeout(max(delay, 0.001)):  # wait_for may lose a cancellation before 3.12
+            async with asyncio.timeout(delay_s):  # wait_for may lose a cancellation before 3.12
                 await self.watch.news.wait()
         except TimeoutError:
             return

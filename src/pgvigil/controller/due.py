@@ -13,7 +13,10 @@ from pgvigil.model.command import Errand, Refused
 from pgvigil.model.diagnosis import Diagnosis
 from pgvigil.model.record import ClusterRecord, Level, Phase
 from pgvigil.model.step import Act, Decision, Plan, Rest
+from pgvigil.model.units import Instant
 
+TICK_S: Final = 1.0
+"""The longest sleep: for what only grows old (grace periods, cool-downs)."""
 NOBODY: Final = Refused(
     Unsafe(
         "no controller runs that would do it then",
@@ -21,6 +24,12 @@ NOBODY: Final = Refused(
         hint="start one: pgvigil run",
     )
 )
+
+
+def sleep_s(diagnosis: Diagnosis, decision: Decision, now: Instant) -> float:
+    """Until when to sleep without news: the next instant at which something may become a verdict."""
+    instants = (diagnosis.due, getattr(decision, "until", None))
+    return max(min([TICK_S, *(at - now for at in instants if at is not None)]), 0.001)
 
 
 def is_scheduled(decision: Decision, record: ClusterRecord) -> bool:

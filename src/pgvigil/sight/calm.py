@@ -6,7 +6,7 @@ from pgvigil.model.sighting import Answer, Primary, Sender, SqlLook, Standby
 def says_nothing_new(before: SqlLook | None, now: SqlLook) -> bool:
     """Two answers of one node with the same role, links and facts; only positions and lags differ.
 
-    The controller looks at those once a second in any case (`controller.cluster.TICK_S`).
+    The controller looks at those once a second in any case (`controller.due.TICK_S`).
     """
     if not isinstance(before, Answer) or not isinstance(now, Answer):
         return False

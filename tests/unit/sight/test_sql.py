@@ -56,3 +56,49 @@ async def told_by_the_loop() -> tuple[list[dict[str, Any]], bool]:
 
 def test_a_late_session_whose_place_another_takes_leaves_no_complaint() -> None:
     assert asyncio.run(told_by_the_loop()) == ([], True)
+
+
+class Idle(Late):
+    """A session that answers nothing but its end, which somebody else may bring about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._farewell: asyncio.Future[Farewell] = asyncio.get_running_loop().create_future()
+        self.waits = 0
+
+    async def ended(self) -> Farewell:
+        self.waits += 1
+        return await asyncio.shield(self._farewell)
+
+    def end(self) -> None:
+        """As a server that dies while nobody asks it."""
+        self.is_open = False
+        self._farewell.set_result(Farewell(message="killed"))
+
+
+async def an_idle_session_that_ends() -> tuple[SqlWatch, Idle, int]:
+    """The watch after it was woken twice in its pause, and then its session ended in the third."""
+    spec = a_cluster("pg1*").spec.nodes[0]
+    idle = Idle()
+    watch = SqlWatch(NodePorts(spec, Late, idle, None), TIMINGS, SystemClock(), lambda: None)
+    answer = a_cluster("pg1*").view.node(spec.name).answer
+    assert answer
+    watch.look = answer
+    for _ in range(2):
+        pause = asyncio.create_task(watch._pause())
+        await asyncio.sleep(0)
+        watch.wake()
+        await pause
+        watch._wanted = False
+    waits = idle.waits
+    pause = asyncio.create_task(watch._pause())
+    await asyncio.sleep(0)
+    idle.end()
+    await pause
+    return watch, idle, waits
+
+
+def test_the_end_of_a_session_that_idles_is_seen_at_once_by_one_task_for_all_its_pauses() -> None:
+    watch, _, waits = asyncio.run(an_idle_session_that_ends())
+    assert getattr(watch.look, "silence", None) is Silence.CLOSED
+    assert waits == 1
