@@ -1,8 +1,9 @@
 """Servers that only answer a controller's probes, over the real protocol: thousands in one process.
 
 Every node has an address of its own (127.x.y.z) and says what a healthy primary or standby says. No TLS, no
-password, no SQL: a statement is known by its text, and others are answered with an error. `crash` closes a
-primary's port and sessions, and its standbys have lost their WAL receivers from then on.
+password, no SQL: a statement is known by its text, and others are answered with an error. Positions move on
+five times a second. `crash` closes a primary's port and sessions, and its standbys have lost their WAL
+receivers from then on.
 """
 
 import argparse
@@ -20,6 +21,8 @@ PORT = 24_432
 PER_CLUSTER = 3
 OIDS = {"recovering": 16, "paused": 16}
 LSN = "0/5000060"
+"""Where all nodes are at first; answers are kept as bytes, and this in them gives way to where they are now."""
+MOVES_A_SECOND = 5
 SETTINGS = {
     "archive_mode": "off",
     "data_directory": "",
@@ -41,6 +44,9 @@ SETTINGS = {
 }
 
 
+STARTED = time.monotonic()
+
+
 def address(cluster: int, node: int) -> str:
     """Where a node of a cluster answers, both counted from 0."""
     number = cluster * PER_CLUSTER + node + 1
@@ -56,6 +62,8 @@ class Node:
     streams: bool = True
     sessions: set["Session"] = field(default_factory=set)
     server: asyncio.Server | None = None
+    packed: dict[str, bytes] = field(default_factory=dict)
+    """SQL → the whole answer to its execution, as it was when all nodes were at `LSN`."""
 
     @property
     def standby(self) -> bool:
@@ -125,6 +133,22 @@ class Node:
             "pending": None,
         }
 
+    def answer(self, sql: str) -> bytes:
+        """What is sent for Bind, Describe, Execute and Sync of a prepared statement that it knows."""
+        kept = self.packed.get(sql)
+        if kept is None:
+            rows = self.rows(sql) or []
+            data = b"".join(_packet(b"D", _values(row)) for row in rows)
+            described = _packet(b"2", b"") + _packet(b"T", _columns(rows[0]))
+            kept = described + data + _packet(b"C", _text(f"SELECT {len(rows)}")) + _packet(b"Z", b"I")
+            self.packed[sql] = kept
+        return kept.replace(LSN.encode(), position())
+
+    def lose_receiver(self) -> None:
+        """Its WAL receiver has ended."""
+        self.streams = False
+        self.packed.clear()
+
     async def listen(self) -> None:
         """Answer on its address."""
         loop = asyncio.get_running_loop()
@@ -146,6 +170,8 @@ class Session(asyncio.Protocol):
         self._node, self._held, self._started = node, b"", False
         self._statements: dict[bytes, str] = {}
         self._portal = ""
+        self._repeated: dict[bytes, str] = {}
+        """What a client sends again and again, byte for byte, and the statement that it executes."""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,6 +188,15 @@ class Session(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        sql = self._repeated.get(data)
+        if sql is not None and not self._held and self._transport:
+            self._transport.write(self._node.answer(sql))
+            return
+        if data[:1] == b"B" and data[-5:] == b"S\0\0\0\4" and not self._held:
+            name = data[6 : data.index(b"\0", 6)]
+            sql = self._statements.get(name, "")
+            if name and b"\0" not in name and self._node.rows(sql):
+                self._repeated[data] = sql
         held = self._held + data
         out: list[bytes] = []
         while True:
@@ -228,6 +263,12 @@ class Session(asyncio.Protocol):
         return data + _packet(b"C", _text(f"SELECT {len(rows)}"))
 
 
+def position() -> bytes:
+    """Where all nodes are now; as long as `LSN`, for about a day."""
+    moves = int((time.monotonic() - STARTED) * MOVES_A_SECOND)
+    return b"0/%X" % (0x5000060 + 0x100 * moves)
+
+
 def _packet(kind: bytes, body: bytes) -> bytes:
     return kind + struct.pack("!I", len(body) + 4) + body
 
@@ -269,7 +310,7 @@ def _crash(nodes: Iterable[Sequence[Node]]) -> dict[str, float]:
     began = time.time()
     for primary, *standbys in nodes:
         for standby in standbys:
-            standby.streams = False
+            standby.lose_receiver()
         primary.crash()
     return {"began": began, "done": time.time()}
 
