@@ -21,7 +21,7 @@ PORT = 24_432
 PER_CLUSTER = 3
 OIDS = {"recovering": 16, "paused": 16}
 LSN = "0/5000060"
-"""Where all nodes are at first; answers are kept as bytes, and this in them gives way to where they are now."""
+"""Where all nodes are at first; in answers, kept as bytes, it gives way to where they are now."""
 MOVES_A_SECOND = 5
 SETTINGS = {
     "archive_mode": "off",
