@@ -120,6 +120,7 @@ def test_a_lock_that_was_taken_without_an_answer_is_found_at_the_next_look(one: 
     run(story)
 
 
+# S2-01
 def test_only_who_holds_the_lock_writes(one: Etcd) -> None:
     async def story() -> None:
         spec = one.spec("ctl1")
@@ -292,6 +293,7 @@ def test_records_survive_servers_that_hang_or_die() -> None:
         asyncio.run(story(etcd))
 
 
+# S4-12
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_over_tls_both_sides_show_certificates(tmp_path: Path) -> None:
     def openssl(*words: str) -> None:

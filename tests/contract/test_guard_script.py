@@ -172,6 +172,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
     made.close()
 
 
+# S2-15
 def test_without_lease_and_majority_the_primary_is_stopped_and_returns_only_as_a_standby(node: Node) -> None:
     postmaster, backend = node.serve(), node.serve(postmaster=False)
     node.sees("pg2")
@@ -315,6 +316,7 @@ def test_the_directory_is_for_its_owner_alone(node: Node) -> None:
     assert not list(node.data.glob("*guard*"))
 
 
+# S2-15
 def test_the_watchdog_is_fed_and_closed_in_good_order(node: Node) -> None:
     device = node.dir / "watchdog"
     device.touch()

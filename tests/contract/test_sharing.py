@@ -87,6 +87,7 @@ async def owners(shared: SharedFleet) -> dict[str, str | None]:
     return {each["cluster"]: each["controller"] for each in await shared.status()}
 
 
+# S2-01
 @needs_etcd
 def test_clusters_are_shared_shown_by_all_and_taken_over_when_one_leaves(etcd: Etcd) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))

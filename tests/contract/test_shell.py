@@ -438,6 +438,7 @@ def test_a_shell_that_cannot_be_had_is_lost_with_its_reason(broken: ShellSpec) -
     with_shell(broken, body)
 
 
+# S1-13
 def test_a_silent_port_is_lost_at_the_deadline(tmp_path: Path) -> None:
     async def body(shell: Shell) -> None:
         for call in (shell.ask, shell.run):
@@ -467,6 +468,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+# S0-13, S3-03
 @pytest.mark.parametrize(("case", "change", "hint"), REFUSALS, ids=[case[0] for case in REFUSALS])
 def test_a_host_that_turns_us_away_is_refused_with_the_fix(
     sshd: Sshd, case: str, change: dict[str, str], hint: str
@@ -488,6 +490,7 @@ def test_a_host_that_turns_us_away_is_refused_with_the_fix(
     with_shell(spec, body)
 
 
+# S0-13
 @pytest.mark.parametrize(
     "line", ["UserKnownHostsFile none", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null"]
 )
@@ -505,6 +508,7 @@ def test_ssh_config_cannot_switch_verification_off(
     with_shell(spec, body)
 
 
+# S0-13
 def test_ssh_config_names_host_port_user_key_and_jump(sshd: Sshd, tmp_path: Path) -> None:
     good = sshd.spec()
     common = f"  HostName 127.0.0.1\n  Port {sshd.port}\n  User {good.user}\n  IdentityFile {good.keys[0]}\n"

@@ -289,6 +289,7 @@ def test_what_is_tried_is_noted_until_it_is_a_version(make_store: MakeStore) -> 
     run(make_store, story)
 
 
+# S1-10
 def test_events_come_numbered_oldest_first(make_store: MakeStore) -> None:
     async def story(store: Store) -> None:
         await store.save(RECORD, [event("one"), event("two")])

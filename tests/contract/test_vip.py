@@ -118,6 +118,7 @@ async def scene_of_what_is_missing(hosts: Hosts) -> None:
     assert refused.value.hint
 
 
+# S2-16
 @pytest.mark.parametrize(
     "scene",
     [scene_of_the_primarys, scene_of_a_standbys, scene_of_what_is_missing],

@@ -210,7 +210,7 @@ class Scene:
         assert readers == self.standbys(), what
 
 
-# S3-10: controllers killed, traffic flows on
+# S2-17, S3-10
 def test_a_controller_that_is_gone_takes_nobody_out(trio: Cluster) -> None:
     app = trio.lab.add_witness("app1")
     address = trio.lab.network.controller_address

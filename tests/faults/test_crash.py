@@ -10,6 +10,7 @@ UNFENCED = 1
 """Nothing is rescued from a host whose shell does not answer: its last row may have reached nobody."""
 
 
+# S0-02
 def test_a_crash_of_all_processes(trio: Cluster) -> None:
     with trial(trio) as run:
         faults.kill_postgres(run.first)
@@ -22,6 +23,7 @@ def test_a_crash_of_the_postmaster_alone(trio: Cluster) -> None:
         run.ends(run.await_failover(), generation=2)
 
 
+# S0-06
 def test_two_nodes_survive_a_crash_and_the_next(pair: Cluster) -> None:
     with trial(pair) as run:
         faults.kill_postgres(run.first)

@@ -10,6 +10,7 @@ CRASHES = 10
 ROUND_TRIPS = 15
 
 
+# S0-07
 def test_crashes_in_a_row_then_switchovers_there_and_back(trio: Cluster) -> None:
     with trial(trio) as run:
         generation = 1

@@ -60,6 +60,7 @@ def never_both(inside: Writer, run: Trial, new: LabHost) -> None:
     assert old < began, f"both took writes for {old - began:.3f} s"
 
 
+# S2-12
 def test_a_primary_that_is_cut_off_with_a_client_stops_before_another_takes_writes(trio: Cluster) -> None:
     with guarded(trio) as run, writing_from(run.first, trio) as inside:
         cut = faults.link_down(run.first)
@@ -75,6 +76,7 @@ def test_a_primary_that_is_cut_off_with_a_client_stops_before_another_takes_writ
         never_both(inside, run, second)
 
 
+# S2-15
 def test_two_nodes(pair: Cluster) -> None:
     with guarded(pair) as run, writing_from(run.first, pair) as inside:
         faults.link_down(run.first)
@@ -110,6 +112,7 @@ def test_a_primary_that_may_see_a_majority_is_not_replaced(trio: Cluster) -> Non
         run.ends(run.first, generation=1)
 
 
+# S4-09
 def test_without_controllers_nothing_happens_while_the_nodes_see_each_other(trio: Cluster) -> None:
     with guarded(trio) as run:
         run.product.stop()

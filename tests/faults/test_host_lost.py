@@ -12,6 +12,7 @@ IN_FLIGHT = 3
 """Async mode and no word from the old host: rows of its last moment (50 a second) may have reached nobody."""
 
 
+# S0-17
 def test_a_lost_host_is_replaced_rejoins_when_it_is_back_and_so_does_the_next(trio: Cluster) -> None:
     with trial(trio) as run:
         faults.lose_host(run.first)
@@ -47,6 +48,7 @@ def test_two_nodes_survive_a_lost_host(pair: Cluster) -> None:
         run.ends(second, generation=2, lost_at_most=IN_FLIGHT)
 
 
+# S0-11
 def test_a_host_cut_off_with_its_clients_is_fenced_when_it_is_back(trio: Cluster) -> None:
     with trial(trio) as run, writing_from(run.first, trio) as inside:
         faults.link_down(run.first)
@@ -62,6 +64,8 @@ def test_a_host_cut_off_with_its_clients_is_fenced_when_it_is_back(trio: Cluster
         run.ends(second, generation=2, lost_at_most=IN_FLIGHT, stray=run.first)
         promoted = next(event for event in run.product.events() if event["kind"] == "promote")
         assert "fenced: risk_accepted" in promoted["evidence"]
+        (rebuilt,) = [event for event in run.product.events() if event["kind"] == "rebuild"]
+        assert rebuilt["data"]["method"] == "rewind"  # over ssh, as the servers' account
 
 
 def test_who_cannot_be_fenced_is_not_replaced_if_that_is_wanted(trio: Cluster) -> None:

@@ -71,6 +71,7 @@ def references(cluster: Cluster, *, answering: bool) -> dict[str, object]:
     return {"reference_targets": targets}
 
 
+# S0-09
 @pytest.mark.parametrize("targets", ["none", "lost", pytest.param("answering")])
 def test_a_controller_that_is_cut_off_from_all_holds_and_goes_on_afterwards(
     trio: Cluster, targets: str

@@ -64,6 +64,7 @@ def cut_off_and_replaced(cluster: Cluster) -> None:
         run.ends(second, generation=2)
 
 
+# S2-12
 def test_a_primary_that_is_cut_off_with_a_client_acknowledges_nothing(trio: Cluster) -> None:
     cut_off_and_replaced(trio)
 

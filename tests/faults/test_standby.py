@@ -19,6 +19,7 @@ def test_a_standby_whose_host_is_lost_and_comes_back(trio: Cluster) -> None:
         run.nothing_happened()
 
 
+# S2-08
 def test_a_standby_that_was_killed_and_is_started_again(trio: Cluster) -> None:
     with trial(trio, QUICK) as run:
         standby = run.standbys[0]
@@ -37,6 +38,7 @@ def test_a_standby_cut_off_from_its_primary_alone(trio: Cluster) -> None:
         run.nothing_happened()
 
 
+# S3-01, S3-02
 def test_a_standby_lost_with_the_primary(trio: Cluster) -> None:
     with trial(trio, QUICK) as run:
         gone, left = run.standbys

@@ -71,6 +71,7 @@ def there(product: Product, number: int, node: LabHost) -> None:
     )
 
 
+# S2-16
 def test_a_client_outside_follows_the_address_whatever_happens(trio: Cluster) -> None:
     product = Product(trio, sections(trio, **QUICK))
     product.prepare()

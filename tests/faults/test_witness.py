@@ -1,4 +1,4 @@
-"""A host without PostgreSQL tells a dead primary from a network that is split (issue: S1-12, S0-09)."""
+"""A host without PostgreSQL tells a dead primary from a network that is split."""
 
 import os
 import signal
@@ -34,6 +34,7 @@ def without_a_shell(host: LabHost) -> None:
             os.kill(process.pid, signal.SIGSTOP)
 
 
+# S0-09, S1-12
 def test_a_split_between_primary_and_standby_is_no_failover_while_the_witness_reaches_both(
     pair: Cluster, witness: LabHost
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_same_split_without_a_witness_is_a_lost_host(pair: Cluster) -> None:
         run.ends(second, generation=2, lost_at_most=IN_FLIGHT, stray=run.first)
 
 
+# S1-12
 def test_a_lost_host_is_confirmed_by_the_witness_alone(pair: Cluster, witness: LabHost) -> None:
     with trial(pair, with_witness(witness)) as run:
         without_a_shell(run.standbys[0])

@@ -56,6 +56,7 @@ def ground(servers: Servers) -> Ground:
     return Ground(servers)
 
 
+# S2-02, S4-02
 def test_a_cluster_is_made_on_empty_hosts(ground: Ground) -> None:
     wal = ground.servers.home / "wal"
     wal.mkdir()
@@ -150,6 +151,7 @@ def test_a_port_that_is_taken_is_told(ground: Ground) -> None:
     assert not any(node.data_dir.exists() for node in ground.nodes)
 
 
+# S2-02
 @pytest.mark.parametrize("name", ["pg1", "pg3"])
 def test_what_lies_there_is_never_touched(ground: Ground, name: str) -> None:
     data = ground.servers.nodes[name].data_dir

@@ -117,6 +117,7 @@ def test_a_healthy_trio_has_no_error_and_every_area_speaks(trio: Servers) -> Non
     assert_found(items, ADVICE, "orders", "no reference_targets")
 
 
+# S0-01
 def test_check_changes_nothing(trio: Servers) -> None:
     def state() -> list[object]:
         settings = "SELECT name, setting FROM pg_settings WHERE source = 'configuration file' ORDER BY 1"
@@ -269,6 +270,7 @@ def test_wrong_password_and_open_passfile(trio: Servers, tmp_path: Path) -> None
     assert_found(opened, ERROR, "orders", "open to others (mode 0644)", f"chmod 0600 {passfile}")
 
 
+# S3-03
 def test_shell_of_another_user_than_the_data_directory(trio: Servers) -> None:
     if not trio.account.switch:
         pytest.skip("only root can be somebody else")
@@ -356,6 +358,7 @@ def test_pg_rewind_needs_rights_of_its_own(trio: Servers) -> None:
         run_sql(primary, ["GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO replicator"])
 
 
+# S3-08
 def test_password_in_primary_conninfo(trio: Servers) -> None:
     standby = trio.nodes["pg2"]
     own = standby.sql("SHOW primary_conninfo")[0][0]

@@ -40,6 +40,7 @@ def leftovers(servers: Servers) -> list[Path]:
     return list(servers.home.glob("*.pgvigil-*"))
 
 
+# S1-03
 def test_a_rehearsal_shows_everything_and_changes_nothing(
     servers: Servers, trio: tuple[Server, Server, Server]
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_rehearsal_shows_everything_and_changes_nothing(
     assert pg1.sql("SELECT slot_name FROM pg_replication_slots") == [("pg2",)]
 
 
+# S1-03
 def test_a_rehearsal_says_what_stands_in_the_way(
     servers: Servers, trio: tuple[Server, Server, Server]
 ) -> None:
@@ -79,6 +81,7 @@ def test_a_rehearsal_says_what_stands_in_the_way(
     assert (pg3.data_dir / "dear.txt").read_text() == "not ours"
 
 
+# S1-04
 def test_a_new_node_is_copied_from_a_standby_with_its_wal_elsewhere(
     servers: Servers, trio: tuple[Server, Server, Server]
 ) -> None:
@@ -119,6 +122,7 @@ OWN_COMMAND = (
 )
 
 
+# S2-19
 def test_reinit_by_an_own_command_keeps_what_it_needs(
     servers: Servers, trio: tuple[Server, Server, Server]
 ) -> None:
@@ -152,6 +156,7 @@ def test_what_is_no_copy_of_this_cluster_is_not_put_in_place(
     assert not leftovers(servers)
 
 
+# S2-19
 def test_status_shows_base_backups_that_others_take(
     servers: Servers, trio: tuple[Server, Server, Server]
 ) -> None:
@@ -178,6 +183,7 @@ def test_status_shows_base_backups_that_others_take(
                 "pg2" for backup in node["backups"]]  # fmt: skip
 
 
+# S1-03
 def test_a_rehearsal_counts_the_wal_senders(servers: Servers) -> None:
     pg1 = servers.make_primary("pg1", max_wal_senders=2)
     servers.add_standby("pg2", pg1).wait_streaming(pg1)

@@ -41,6 +41,7 @@ def clone(servers: Servers, command: str) -> None:
     assert pg3.sql("SELECT count(*) FROM t") == [(9000,)]
 
 
+# S3-06
 @pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="needs pgbackrest")
 def test_a_copy_by_pgbackrest_takes_its_wal_from_the_archive(servers: Servers) -> None:
     account, home = servers.account, servers.home

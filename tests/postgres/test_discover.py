@@ -31,6 +31,7 @@ def loaded(found: Discovered) -> Config:
     return parse(found.text.encode(), Path("/etc/pgvigil/pgvigil.yaml"))
 
 
+# S1-01
 @pytest.mark.parametrize("start", [0, 1])
 def test_any_node_leads_to_all_three(trio_of_servers: Trio, servers: Servers, start: int) -> None:
     found = find(trio_of_servers[start].conninfo(), name="orders")
@@ -95,6 +96,7 @@ def test_what_a_weak_login_may_not_see_is_left_to_do(trio_of_servers: Trio, tmp_
     assert "# TODO user" in find(primary.conninfo(user="weak", passfile=str(passfile)), shell=None).text
 
 
+# S3-03
 def test_a_shell_that_does_not_work_is_left_to_do(trio_of_servers: Trio) -> None:
     found = find(trio_of_servers[0].conninfo(), shell=LocalShell(user="no_such_user"))
     assert "# TODO no shell on 127.0.0.1 yet" in found.text

@@ -43,6 +43,7 @@ def leads_to(node: str, name: str) -> Callable[[dict[str, Any]], bool]:
     return fact
 
 
+# S3-10
 @pytest.mark.skipif(**needs(HAPROXY, "haproxy"))
 @pytest.mark.skipif(**needs(PGBOUNCER, "pgbouncer"))
 def test_endpoints_follow_the_primary(servers: Servers, trio_of_servers: Trio) -> None:

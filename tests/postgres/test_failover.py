@@ -11,7 +11,7 @@ import pytest
 from pgvigil.demo.processes import processes_in
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import Rejoin
+from pgvigil.model.command import Failover, Rejoin
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 
@@ -35,6 +35,7 @@ def lost_nothing(writer: Writer, trio: Trio, guard: Guard) -> None:
     assert writer.lost(by_name(trio, guard.primary()).conninfo(dbname="postgres")) == []
 
 
+# S0-02, S3-01
 def test_a_crash_fails_over_and_the_old_primary_returns(
     guard: Guard, writer: Writer, trio_of_servers: Trio
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_restart_within_its_grace_is_no_failover(guard: Guard, trio_of_servers
     assert guard.primary() == "pg1"
 
 
+# S1-07
 def test_a_stop_beyond_its_grace_fails_over_and_loses_nothing(
     servers: Servers, trio_of_servers: Trio, writer: Writer
 ) -> None:
@@ -119,6 +121,26 @@ def test_without_a_shell_a_crash_needs_a_standby_as_witness(servers: Servers, tr
         guard.await_primary(other_than="pg1")
         (event,) = [e for e in guard.events() if e["kind"] == "primary_crashed"]
         assert any("lost its upstream" in text for text in event["evidence"])
+
+
+# S2-05, S2-20
+def test_a_standby_too_far_behind_is_promoted_by_an_operator_only(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    pg1 = trio_of_servers[0]
+    spec = cluster_spec(servers, trio_of_servers, shell=False)  # no host that could hand over the rest
+    with guarding(replace(spec, failover=replace(spec.failover, max_lag_bytes=64 * 1024))) as guard:
+        guard.await_health()
+        freeze_senders(pg1)
+        pg1.sql("select pg_logical_emit_message(false, '', repeat('x', 1048576))")
+        lags = "a lag beyond max_lag"
+        wait_until(lambda: guard.kinds().count("found_standby_lagging") == 2, within_s=20, what=lags)
+        pg1.kill_all()
+        wait_until(lambda: guard.status()["decision"]["rule"] == "nobody_fit", within_s=20, what="a hold")
+        refused = guard.order(Failover(NodeName("pg3")))
+        assert (refused.result, guard.status()["generation"]) == ("refused", 1), refused
+        guard.order(Failover(NodeName("pg3"), force=True), within_s=5)  # it would wait for pg1 too
+        assert guard.await_primary(other_than="pg1") == "pg3"
 
 
 def test_a_pid_file_that_names_a_stranger_harms_neither_the_stranger_nor_the_return(

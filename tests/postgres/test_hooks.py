@@ -30,6 +30,7 @@ def told(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+# S0-14
 def test_every_event_reaches_the_users_program_and_a_broken_one_harms_nothing(
     servers: Servers, trio_of_servers: Trio, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_every_event_reaches_the_users_program_and_a_broken_one_harms_nothing(
     assert verdict["evidence"]
 
 
+# S0-14
 def test_an_objection_holds_an_automatic_failover(
     servers: Servers, trio_of_servers: Trio, tmp_path: Path
 ) -> None:
@@ -64,6 +66,7 @@ def test_an_objection_holds_an_automatic_failover(
         guard.await_health()
 
 
+# S0-16, S1-13
 def test_own_commands_promote_follow_start_and_stop(servers: Servers, trio_of_servers: Trio) -> None:
     def own(server: Server) -> dict[str, Any]:
         done = f"echo $0 {{}} >> {server.home}/own.{server.name}; "

@@ -42,6 +42,7 @@ def guard(request: pytest.FixtureRequest, servers: Servers, trio_of_servers: Tri
         yield guard
 
 
+# S0-01
 def test_failover_rejoin_and_switchover_without_any_superuser(guard: Guard, trio_of_servers: Trio) -> None:
     with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
         trio_of_servers[0].kill_all()

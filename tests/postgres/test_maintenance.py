@@ -17,6 +17,7 @@ pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
 
 
+# S2-08, S4-06
 def test_it_is_left_alone_never_promoted_and_taken_back(
     servers: Servers, trio_of_servers: Trio, tmp_path: Path
 ) -> None:
@@ -54,6 +55,8 @@ def test_it_is_left_alone_never_promoted_and_taken_back(
             what="pg3 to follow the new primary",
         )
         assert pg1.sql("select pg_is_in_recovery()") == [(False,)]
+        pg3.stop()  # now it is missed: `restart_standbys` has it started again
+        wait_until(lambda: pg3.is_running() and guard.status()["health"] == "ok", within_s=40, what="a start")
 
 
 def test_quorum_waits_for_others_meanwhile(servers: Servers, trio_of_servers: Trio) -> None:

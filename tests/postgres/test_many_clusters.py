@@ -1,4 +1,4 @@
-"""S0-05: many clusters in one process; five fail at once, and each recovers as if it were alone."""
+"""Many clusters in one process; five fail at once, and each recovers as if it were alone."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +40,7 @@ def is_healed(guard: Guard, number: int) -> bool:
     return bool(status["health"] == "ok" and status["primary"] == f"b{number}")
 
 
+# S0-05
 def test_twenty_clusters_of_which_five_fail_at_once(servers: Servers, pairs: list[Pair]) -> None:
     specs = [cluster_spec(servers, pair, name=f"c{number}") for number, pair in enumerate(pairs)]
     failing = range(0, CLUSTERS, 4)
@@ -55,6 +56,7 @@ def test_twenty_clusters_of_which_five_fail_at_once(servers: Servers, pairs: lis
             assert (status["primary"], status["generation"], status["health"]) == (f"a{number}", 1, "ok")
 
 
+# S0-05
 def test_a_dead_cluster_delays_no_other(servers: Servers, pairs: list[Pair]) -> None:
     specs = [cluster_spec(servers, pair, name=f"c{number}") for number, pair in enumerate(pairs[:4])]
     for server in pairs[0]:

@@ -109,6 +109,7 @@ def ends_well(servers: Servers, writer: Writer, *, primaries: set[str], protecte
     assert writer.lost(running[0].conninfo(dbname="postgres")) == []
 
 
+# S2-11
 @pytest.mark.parametrize("point", FAILOVER)
 def test_a_failover_survives_its_controller(servers: Servers, writer: Writer, point: str) -> None:
     state = servers.home / "state"

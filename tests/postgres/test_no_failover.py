@@ -41,6 +41,32 @@ def found(guard: Guard, problem: str) -> Any:
     return next((f for f in guard.status()["findings"] if f["problem"] == problem), None)
 
 
+def as_it_was(trio: Trio) -> list[object]:
+    """What plain watching must leave alone: the processes, the configuration, the slots, our own traces."""
+    questions = (
+        "select pg_postmaster_start_time()",
+        "select name, setting from pg_settings where source = 'configuration file' order by 1",
+        "select slot_name from pg_replication_slots order by 1",
+        "select extname from pg_extension order by 1",
+        "select relname from pg_class where relnamespace = 'public'::regnamespace order by 1",
+        "select pid from pg_stat_wal_receiver",
+    )
+    files = [(server.data_dir / "postgresql.auto.conf").read_text() for server in trio]
+    return [files, [[server.sql(question) for question in questions] for server in trio]]
+
+
+# S0-01, S4-02
+def test_a_running_cluster_is_taken_over_untouched(servers: Servers, trio_of_servers: Trio) -> None:
+    with psycopg.connect(trio_of_servers[0].conninfo(dbname="postgres"), autocommit=True) as client:
+        before = as_it_was(trio_of_servers)
+        with guarding(cluster_spec(servers, trio_of_servers)) as guard:
+            guard.await_health()
+            stays(guard, for_s=1)
+            assert as_it_was(trio_of_servers) == before
+        client.execute("select 1")  # the same session as before
+
+
+# S0-08
 def test_a_hiccup_shorter_than_unreachable_after(guard: Guard, trio_of_servers: Trio) -> None:
     for seconds in (0.4, 0.8, 1.2):
         trio_of_servers[0].freeze()
@@ -59,6 +85,7 @@ def administrator(server: Server) -> Iterator[psycopg.Connection[Any]]:
         yield session
 
 
+# S0-18
 def test_a_broken_login_is_told_and_nothing_else(guard: Guard, trio_of_servers: Trio) -> None:
     with administrator(trio_of_servers[0]) as session:
         session.execute("alter role pgvigil nologin")
@@ -69,6 +96,7 @@ def test_a_broken_login_is_told_and_nothing_else(guard: Guard, trio_of_servers: 
         guard.await_health()
 
 
+# S0-18
 def test_a_full_primary_is_overloaded_not_lost(guard: Guard, trio_of_servers: Trio) -> None:
     pg1 = trio_of_servers[0]
     with administrator(pg1) as session, contextlib.ExitStack() as stack:
@@ -90,6 +118,7 @@ def test_a_full_primary_is_overloaded_not_lost(guard: Guard, trio_of_servers: Tr
     guard.await_health()
 
 
+# S0-09
 def test_unreachable_references_hold(servers: Servers, trio_of_servers: Trio) -> None:
     spec = with_timings(cluster_spec(servers, trio_of_servers, shell=False), unreachable_after=1.0)
     with socket.create_server(("127.0.0.1", 0)) as target:
@@ -103,6 +132,7 @@ def test_unreachable_references_hold(servers: Servers, trio_of_servers: Trio) ->
         guard.await_health()
 
 
+# S1-08
 def test_an_old_primary_started_by_hand_is_fenced_and_rejoined(guard: Guard, trio_of_servers: Trio) -> None:
     pg1 = trio_of_servers[0]
     pg1.kill_all()
@@ -118,6 +148,7 @@ def test_an_old_primary_started_by_hand_is_fenced_and_rejoined(guard: Guard, tri
     assert pg1.sql("select pg_is_in_recovery()") == [(True,)]
 
 
+# S2-09
 def test_a_standby_promoted_by_hand_beside_the_primary_is_fenced(guard: Guard, trio_of_servers: Trio) -> None:
     trio_of_servers[1].sql("select pg_promote()")
     wait_until(lambda: "stale_primary" in guard.kinds(), within_s=10, what="being found")
@@ -139,6 +170,7 @@ def test_a_standby_promoted_by_hand_while_the_primary_is_down_is_adopted(
     guard.await_health()
 
 
+# S2-06
 def test_a_failure_during_pause_is_acted_on_after_resume(guard: Guard, trio_of_servers: Trio) -> None:
     guard.order(Pause())
     trio_of_servers[0].kill_all()
@@ -149,6 +181,7 @@ def test_a_failure_during_pause_is_acted_on_after_resume(guard: Guard, trio_of_s
     guard.await_health()
 
 
+# S0-04
 def test_unsafe_commands_are_refused_and_change_nothing(guard: Guard, trio_of_servers: Trio) -> None:
     commands: list[tuple[Command, str]] = [
         (Failover(), "refused"),

@@ -1,6 +1,8 @@
 """Nodes and clusters that come and go at run time, beside a controller that is not restarted."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,6 +53,7 @@ def done(told: subprocess.CompletedProcess[str]) -> str:
     return told.stdout + told.stderr
 
 
+# S1-01, S4-07
 def test_a_node_is_added_cloned_and_dropped_beside_the_controller(
     servers: Servers, pair: tuple[Server, Server], service: Service
 ) -> None:
@@ -106,6 +109,7 @@ def test_one_that_was_promoted_by_hand_is_not_dropped_either(
     assert pg2.is_running()
 
 
+# S4-07
 def test_a_dropped_standby_runs_on_without_slot_and_acknowledges_nothing(servers: Servers) -> None:
     pg1 = servers.make_primary("pg1")
     for name in ("pg2", "pg3"):
@@ -128,6 +132,7 @@ def test_a_dropped_standby_runs_on_without_slot_and_acknowledges_nothing(servers
     assert pg1.sql("SELECT slot_name FROM pg_replication_slots") == [("pg2",)]
 
 
+# S1-10, S4-01
 def test_clusters_come_and_go_beside_the_controller(servers: Servers, service: Service) -> None:
     other = servers.make_primary("other", own_system_id=True)
     before = file_text(servers)
@@ -144,12 +149,21 @@ def test_clusters_come_and_go_beside_the_controller(servers: Servers, service: S
         within_s=20,
         what=f"the second cluster taken over: {status.stdout}",
     )
+    of_two = file_text(servers)
     done(service.command("cluster", "drop", "second", "--yes"))
     assert file_text(servers) == kept
     assert service.command("status", "second").returncode == 2
     assert other.is_running()
     assert service.command("cluster", "drop", "demo", "--yes").returncode == 2
     service.await_health()
+    file.write_text(kept.replace("clusters:", "clusters: []", 1))  # a mistake is told, and nothing changes
+    os.kill(service.pid, signal.SIGHUP)
+    wait_until(lambda: "not_reloaded" in service.log, within_s=20, what="the mistake to be told")
+    service.await_health()
+    file.write_text(of_two)
+    os.kill(service.pid, signal.SIGHUP)
+    wait_until(lambda: service.of("second"), within_s=20, what="the file to be read again")
+    assert service.stop() == 0
 
 
 def test_one_that_feeds_another_is_not_dropped(servers: Servers) -> None:

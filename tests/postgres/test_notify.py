@@ -50,6 +50,7 @@ def await_calls(servers: Servers, name: str, lines: tuple[str, ...]) -> None:
     )
 
 
+# S0-14, S2-16
 def test_a_failover_is_told_and_a_target_that_is_down_harms_nothing(
     servers: Servers, trio_of_servers: tuple[Server, Server, Server], tmp_path: Path
 ) -> None:

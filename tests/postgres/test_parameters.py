@@ -39,6 +39,7 @@ def shown(guard: Guard, *names: str) -> dict[str, dict[str, object]]:
     return {each["name"]: each for each in outcome.data["parameters"]}
 
 
+# S2-07
 def test_what_differs_and_what_waits_for_a_restart_is_shown(guard: Guard, trio_of_servers: Trio) -> None:
     _, pg2, pg3 = trio_of_servers
     pg2.sql("alter system set work_mem = '9MB'")
@@ -72,6 +73,7 @@ def breaks(writer: Writer) -> list[tuple[str, str]]:
     return [(a.node, b.node) for a, b in pairwise(writer.acks) if a.node != b.node or b.id != a.id + 1]
 
 
+# S2-07
 def test_a_parameter_is_set_everywhere_kept_as_a_version_and_taken_back(
     guard: Guard, trio_of_servers: Trio
 ) -> None:

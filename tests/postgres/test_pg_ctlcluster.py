@@ -87,6 +87,7 @@ def by_debian(servers: Servers, pair: Pair, major: int) -> ClusterSpec:
     return replace(spec, nodes=tuple(map(node, spec.nodes)))
 
 
+# S0-16, S3-09
 def test_it_is_restarted_switched_over_failed_over_and_comes_back_by_pg_ctlcluster(
     servers: Servers, pair: Pair, binaries: Binaries
 ) -> None:

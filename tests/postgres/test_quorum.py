@@ -55,6 +55,7 @@ def test_it_takes_the_setting_over_and_commits_wait(guard: Guard, trio_of_server
     assert "protected" in guard.kinds()
 
 
+# S4-08
 def test_a_crash_loses_nothing_and_the_new_primary_waits_too(
     guard: Guard, writer: Writer, trio_of_servers: Trio
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_crash_loses_nothing_and_the_new_primary_waits_too(
     lost_nothing(writer, trio_of_servers, guard)
 
 
+# S4-08
 def test_a_switchover_loses_nothing(guard: Guard, writer: Writer, trio_of_servers: Trio) -> None:
     outcome = guard.order(Switchover(None))
     assert outcome.result == "done", outcome
@@ -73,6 +75,7 @@ def test_a_switchover_loses_nothing(guard: Guard, writer: Writer, trio_of_server
     lost_nothing(writer, trio_of_servers, guard)
 
 
+# S2-13, S4-08
 def test_a_standby_that_leaves_is_waited_for_no_more_and_again_when_it_is_back(
     guard: Guard, writer: Writer, trio_of_servers: Trio
 ) -> None:
@@ -92,6 +95,7 @@ def test_a_standby_that_leaves_is_waited_for_no_more_and_again_when_it_is_back(
     lost_nothing(writer, trio_of_servers, guard)
 
 
+# S2-13
 def test_without_degrade_commits_wait_and_people_are_told(servers: Servers, trio_of_servers: Trio) -> None:
     pg1, pg2, pg3 = trio_of_servers
     pg1.sql("create table kept (n int)")
@@ -110,6 +114,7 @@ def rule(guard: Guard) -> str:
     return str(guard.status()["decision"]["rule"])
 
 
+# S2-13
 def test_what_cannot_be_proved_is_held_until_an_operator_accepts_it(
     servers: Servers, trio_of_servers: Trio
 ) -> None:

@@ -207,6 +207,7 @@ def assert_back(yard: Yard, node: Server, upstream: Server) -> None:
         assert not node.sql("SELECT slot_name FROM pg_replication_slots")
 
 
+# S0-10
 def test_a_cleanly_stopped_old_primary_is_just_started(yard: Yard, pair: tuple[Server, Server]) -> None:
     pg1, pg2 = pair
     pg1.stop()
@@ -228,6 +229,7 @@ def test_a_crashed_old_primary_with_nothing_of_its_own_is_just_started(
     assert_back(yard, pg1, pg2)
 
 
+# S0-11, S1-09, S3-04, S3-08
 @pytest.mark.parametrize("crash", [True, False], ids=["crashed", "stopped"])
 def test_a_diverged_primary_is_rewound_and_keeps_its_configuration(
     yard: Yard, pair: tuple[Server, Server], crash: bool
@@ -245,6 +247,7 @@ def test_a_diverged_primary_is_rewound_and_keeps_its_configuration(
     assert pg1.sql("SHOW restore_command") == [("",)]
 
 
+# S3-06
 def test_a_rewind_keeps_the_users_restore_command(yard: Yard) -> None:
     pg1, pg2 = a_pair(yard)
     pg1.sql("ALTER SYSTEM SET restore_command = 'test -n \"%p\" && false # it''s \\ mine'")
@@ -268,6 +271,7 @@ def rewind_plainly(yard: Yard, node: Server, upstream: Server) -> None:
         account.run("rm", "-rf", home / "copy", home=home)
 
 
+# S3-06
 def test_wal_that_recovery_recycles_is_kept_for_the_rewind(yard: Yard) -> None:
     """SAFETY §5: crash recovery removes the segments that pg_rewind needs to go back to the fork."""
     small: dict[str, Setting] = {
@@ -295,6 +299,7 @@ def test_wal_that_recovery_recycles_is_kept_for_the_rewind(yard: Yard) -> None:
     assert 666 not in rows(pg1)
 
 
+# S3-05
 @pytest.mark.parametrize("keep", [False, True], ids=["deleted", "kept"])
 def test_where_rewinding_is_impossible_auto_clones(yard: Yard, keep: bool) -> None:
     yard.keep_old_data = keep
@@ -318,6 +323,7 @@ def test_where_rewinding_is_impossible_auto_clones(yard: Yard, keep: bool) -> No
         assert_back(yard, pg1, pg2)
 
 
+# S0-12
 def test_wal_gone_on_both_sides_means_a_clone(yard: Yard, pair: tuple[Server, Server]) -> None:
     pg1, pg2 = pair
     diverge(pg1, pg2, crash=False)
@@ -365,6 +371,7 @@ def test_a_half_rewound_directory_cannot_be_started_and_gets_its_configuration_b
     assert_back(yard, pg1, pg2)
 
 
+# S1-04
 @pytest.mark.parametrize("exists", [True, False], ids=["empty", "missing"])
 def test_a_new_node_is_cloned(yard: Yard, pair: tuple[Server, Server], exists: bool) -> None:
     pg1, _ = pair
@@ -460,6 +467,7 @@ def test_a_standby_whose_wal_is_gone_is_cloned(yard: Yard) -> None:
     assert_back(yard, pg2, pg1)
 
 
+# S3-05, S3-07
 def test_a_failed_clone_leaves_the_node_as_it_was(yard: Yard, pair: tuple[Server, Server]) -> None:
     pg1, pg2 = pair
     pg1.sql("ALTER ROLE replicator PASSWORD 'another'")
@@ -488,6 +496,7 @@ def test_a_clone_without_room_above_is_refused(yard: Yard, pair: tuple[Server, S
     assert_back(yard, pg2, pg1)
 
 
+# S3-09
 def test_configuration_outside_of_the_data_directory_is_used(yard: Yard) -> None:
     """As on Debian: pg_rewind and single-user mode must find it."""
     pg1, pg2 = a_pair(yard)
@@ -554,6 +563,7 @@ def test_what_a_dead_controller_left_running_is_ended(yard: Yard, pair: tuple[Se
     assert_back(yard, pg2, pg1)
 
 
+# S3-05
 def test_a_swap_that_was_half_done_is_finished(yard: Yard, pair: tuple[Server, Server]) -> None:
     pg1, pg2 = pair
     pg2.stop()
@@ -613,6 +623,7 @@ def test_a_standby_that_a_dead_controller_stopped_says_so(yard: Yard, pair: tupl
     assert seen & {"start", "rewind"}, seen
 
 
+# S3-07
 @pytest.mark.timeout(600)
 def test_twenty_rounds_leave_nothing_behind(yard: Yard, pair: tuple[Server, Server]) -> None:
     primary, standby = pair
@@ -632,6 +643,7 @@ def test_twenty_rounds_leave_nothing_behind(yard: Yard, pair: tuple[Server, Serv
     assert not {name for name in names if "pgvigil" in name} - {"pgvigil-start.log"}
 
 
+# S3-07
 def test_errors_are_for_people(yard: Yard, pair: tuple[Server, Server]) -> None:
     pg1, pg2 = pair
     pg2.stop()

@@ -86,6 +86,7 @@ def test_a_primary_restarted_in_place_is_not_failed_over(guard: Guard, trio_of_s
     assert {"restart_in_place", "restarted"} <= set(guard.kinds())
 
 
+# S2-07
 def test_only_the_node_that_waits_for_it_is_restarted(guard: Guard, trio_of_servers: Trio) -> None:
     before = started(trio_of_servers)
     trio_of_servers[2].sql("alter system set max_connections = 120")
@@ -187,6 +188,7 @@ def versions(trio: Trio) -> list[int]:
     return [int(s.sql("show server_version_num")[0][0]) for s in trio]
 
 
+# S2-07
 def test_after_an_update_only_the_older_servers_are_restarted(
     servers: Servers, trio_of_servers: Trio, binaries: Binaries
 ) -> None:

@@ -26,6 +26,7 @@ def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+# S2-04
 def test_a_scheduled_switchover_is_done_at_its_time_and_another_is_cancelled(guard: Guard) -> None:
     when = soon(2.0)
     assert guard.order(Schedule(when, Switchover(PG2))).result == "done"
@@ -150,6 +151,7 @@ def test_a_drill_is_refused_in_an_unhealthy_cluster_and_runs_on_a_schedule(
     assert (guard.primary(), guard.status()["generation"]) == ("pg1", 3)
 
 
+# S2-07
 def test_a_drill_in_quorum_mode_and_a_restart_on_a_schedule(servers: Servers, trio_of_servers: Trio) -> None:
     spec = replace(cluster_spec(servers, trio_of_servers), protection=Protection.QUORUM)
     with guarding(spec) as guard:

@@ -102,6 +102,7 @@ def service(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Service:
         return Service(servers)
 
 
+# S0-15, S3-08
 @pytest.mark.timeout(400)
 def test_planted_secrets_show_nowhere(
     servers: Servers, trio_of_servers: Trio, service: Service, tmp_path: Path
@@ -203,6 +204,7 @@ def recordings_in(store: Path) -> list[str]:
 SOURCES = ("passfile", "service", "password_command", "environment", "credential")
 
 
+# S0-15
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_password_may_come_from(
     source: str, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

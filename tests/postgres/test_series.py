@@ -61,6 +61,7 @@ def ends_well(nodes: dict[str, Server], guard: Guard, writer: Writer) -> None:
     assert set(upstreams.values()) == {running[0]}
 
 
+# S0-06, S0-17
 @pytest.mark.parametrize("pause_s", [0.0, 0.1, 0.5, 3.0])
 @pytest.mark.parametrize(("count", "crashes"), [(3, 2), (4, 3)])
 def test_each_new_primary_dies_right_after_its_first_write(
@@ -100,6 +101,7 @@ def test_the_cool_down_holds_a_series_and_says_what_to_do(servers: Servers) -> N
         assert guard.primary() != serving
 
 
+# S2-10
 def test_a_primary_that_crashes_after_each_restart_in_place_is_replaced(servers: Servers) -> None:
     with cluster_of(servers, 2) as (nodes, _, writer):
         writer.stop()

@@ -60,6 +60,7 @@ def events_of(service: Service) -> list[dict[str, Any]]:
     return asyncio.run(SocketOperations(service.state / "pgvigil.sock").events(None, limit=1000))
 
 
+# S2-01, S2-11, S4-11
 def test_a_controller_that_dies_or_hangs_is_replaced_amid_a_failover_and_without_etcd_nothing_begins(
     servers: Servers, trio_of_servers: Trio, etcd: Etcd
 ) -> None:

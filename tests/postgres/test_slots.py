@@ -63,6 +63,7 @@ def told(guard: Guard, problem: str) -> list[str]:
     return [f"{f['node']}: {text}" for f in found if f["problem"] == problem for text in f["evidence"]]
 
 
+# S0-10
 def test_a_new_primary_holds_back_wal_for_the_others_from_its_first_moment(
     servers: Servers, limited: tuple[Server, Server, Server]
 ) -> None:

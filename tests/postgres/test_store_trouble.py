@@ -145,6 +145,7 @@ def test_a_disk_that_fills_up_within_a_failover_stops_it_there_and_the_next_life
         assert configured_again["generation"] == 2
 
 
+# S2-11, S4-09
 def test_a_killed_controller_changes_nothing_on_the_databases(
     servers: Servers, trio_of_servers: Trio, writer: Writer
 ) -> None:

@@ -90,6 +90,7 @@ def allow(servers: Servers, spec: ClusterSpec) -> None:
     file.chmod(0o440)
 
 
+# S0-16
 def test_the_rendered_lines_are_enough_for_restart_switchover_failover_and_rejoin(
     servers: Servers, pair: Pair
 ) -> None:

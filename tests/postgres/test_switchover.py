@@ -15,6 +15,7 @@ pytestmark = pytest.mark.postgres
 Trio = tuple[Server, Server, Server]
 
 
+# S0-03, S1-06
 def test_there_and_back_under_load_loses_nothing(guard: Guard, trio_of_servers: Trio) -> None:
     with Writer({s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}) as writer:
         for to in ("pg2", "pg1", "pg3", "pg1"):
@@ -33,6 +34,7 @@ def test_a_rehearsal_changes_nothing(guard: Guard) -> None:
     assert guard.status()["generation"] == 1
 
 
+# S1-06
 def test_a_candidate_that_does_not_catch_up_leaves_the_old_primary_serving(
     guard: Guard, trio_of_servers: Trio
 ) -> None:

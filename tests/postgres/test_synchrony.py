@@ -110,6 +110,7 @@ def test_from_async_to_quorum_and_back_under_load(
         lost_nothing(writer, trio_of_servers, guard)
 
 
+# S2-14
 def test_a_node_that_nobody_shall_wait_for_leaves_the_set_and_comes_back(
     guard: Guard, plain: ClusterSpec, writer: Writer, trio_of_servers: Trio
 ) -> None:

@@ -108,6 +108,7 @@ def diverge_and_die(primary: Server, folder: Path) -> None:
     primary.kill_all()
 
 
+# S4-12
 def test_nothing_but_tls_through_failover_rewind_and_clone(
     servers: Servers, trio_of_servers: Trio, eventually: Callable[[Callable[[], object]], None]
 ) -> None:

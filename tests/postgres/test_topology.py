@@ -40,6 +40,7 @@ def with_upstream(spec: ClusterSpec, name: str, upstream: str, *, return_after_s
     return replace(spec, nodes=nodes, replication=replace(spec.replication, return_after=pause))
 
 
+# S1-11
 def test_a_standby_cascades_as_asked_and_is_taken_to_the_primary_once_when_its_upstream_dies(
     servers: Servers, trio_of_servers: Trio
 ) -> None:

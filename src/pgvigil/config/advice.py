@@ -29,10 +29,7 @@ _REFUSED: Final[dict[str, str]] = {
     "connect_timeout": "is probe.connect_timeout",
     "application_name": "is given by pgvigil",
     "replication": "is no keyword here: leave it out",
-}
-_LATER: Final[dict[str, str]] = {
-    "listen": "is not in this release; commands come through socket:",
-    "etcd": "is not in this release; one controller keeps its state in state_dir:",
+    "etcd": "is store: {kind: etcd, endpoints: […]}, at the top of the file",
 }
 
 
@@ -73,8 +70,6 @@ def unknown_key(place: tuple[str, ...]) -> str:
     known = list(section.model_fields) if section else []
     if key in _REFUSED:
         return _REFUSED[key]
-    if key in _LATER:
-        return _LATER[key]
     if near := get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.75):
         return f"unknown key; did you mean {near[0]}?"
     if homes := sorted({home for home, name in _all_keys(FileSection, ()) if name == key}):

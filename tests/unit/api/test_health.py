@@ -69,6 +69,7 @@ def test_a_standby_cluster_has_no_primary_even_when_its_leader_cannot_be_seen() 
     assert not passing(vanished(site, "pg1"), "pg1") & {"primary", "leader", "standby-leader", "read-write"}
 
 
+# S2-17
 def test_the_names_are_those_of_patroni() -> None:
     known = "primary leader read-write replica read-only sync synchronous async asynchronous quorum"
     assert {*known.split(), "health", "readiness"} <= set(CHECKS)
@@ -132,6 +133,7 @@ def test_a_standby_that_is_gone_is_out_but_not_when_we_are_blind() -> None:
     assert "replica" in passing(refuses(C, "pg3", "28P01"), "pg3")
 
 
+# S2-14
 def test_no_load_balance_and_maintenance_take_no_reads() -> None:
     tagged = changed_node(C, "pg3", tags=frozenset({Tag.NO_LOAD_BALANCE}))
     assert passing(tagged, "pg3") == {"health", "readiness"}

@@ -192,6 +192,7 @@ def test_haproxy_names_the_server_in_a_header(run: Run) -> None:
     run(story)
 
 
+# S2-03
 def test_patronis_shape_of_a_cluster(run: Run) -> None:
     async def story(api: Served) -> None:
         told = (await api.get("/clusters/orders/cluster")).json
@@ -624,6 +625,7 @@ def certificate(folder: Path, name: str, *, signed_by: str = "") -> None:
             "-extfile", f"{name}.ext")  # fmt: skip
 
 
+# S4-12
 def test_tls_and_client_certificates(run: Run, tmp_path: Path) -> None:
     for name, by in (("ca", ""), ("server", "ca"), ("dba", "ca"), ("intern", "ca"), ("stranger", "")):
         certificate(tmp_path, name, signed_by=by)

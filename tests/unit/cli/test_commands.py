@@ -134,6 +134,7 @@ def test_status_has_the_names_others_know(place: Place, alias: str) -> None:
 PG2 = NodeName("pg2")
 
 
+# S0-12
 @pytest.mark.parametrize(
     ("words", "command"),
     [
@@ -255,6 +256,7 @@ def test_leaving_a_question_changes_nothing(place: Place, monkeypatch: pytest.Mo
     assert [dry for *_, dry, _ in place.ops.orders] == [True]
 
 
+# S2-04
 def test_switchover_shows_the_topology_after(place: Place) -> None:
     assert place.run("switchover", "--yes").stderr.count("pg1  primary") == 2
 

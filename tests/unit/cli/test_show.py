@@ -188,6 +188,7 @@ def test_an_event_tells_what_and_why() -> None:
     assert "its host says so" in text
 
 
+# S2-19
 def test_history_tells_each_change_of_primary_with_its_price() -> None:
     on = console(160)
     change = event(primary="pg2", previous="pg1", timeline=2, origin="failover", outage_s=0.21, lost_bytes=0)

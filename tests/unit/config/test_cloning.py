@@ -17,6 +17,7 @@ def read(clone: str) -> Cloning:
     return parse(TEXT.format(clone).encode(), FILE, {"HOME": "/root"}).clusters[0].cloning
 
 
+# S2-19
 def test_what_is_set_is_taken() -> None:
     assert read("{}") == Cloning()
     text = '{max_rate: 50MB, checkpoint: spread, command: "wal-g fetch {new_dir} ${X}", command_timeout: 2h}'

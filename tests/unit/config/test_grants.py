@@ -12,6 +12,7 @@ def statements(*arguments: object) -> list[str]:
     return [line for line in script.splitlines() if line and not line.startswith("--")]
 
 
+# S3-09
 @pytest.mark.parametrize("version", [130000, 140012])
 def test_before_15_the_script_says_what_needs_the_shell(version: int) -> None:
     lines = statements(version, "watcher", "streamer")

@@ -135,6 +135,7 @@ def test_config_check_says_whether_a_file_is_right(tmp_path: Path, text: str, co
     assert json.loads(as_json.stdout).get("right", False) is (code == 0)
 
 
+# S4-05
 def test_config_file_says_where_everything_lies(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("state_dir: state\nclusters: {a: {nodes: {x: h}}}")

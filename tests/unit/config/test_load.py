@@ -69,6 +69,7 @@ def wrong(text: str | bytes) -> list[str]:
 # What is accepted
 
 
+# S4-10
 def test_every_default_in_one_place() -> None:
     """A change of a default is a change of this test, and of the documentation."""
     s, ms = timedelta(seconds=1), timedelta(milliseconds=1)
@@ -197,6 +198,7 @@ def test_a_node_may_differ_in_any_key() -> None:
     assert cluster.replication == Replication((("user", "pgvigil"),))
 
 
+# S4-01
 def test_defaults_lie_below_every_cluster() -> None:
     config = read(
         """
@@ -229,6 +231,7 @@ def test_defaults_lie_below_every_cluster() -> None:
     assert dict(b.replication.conninfo) == {"user": "watcher", "sslmode": "require"}
 
 
+# S0-16
 @pytest.mark.parametrize(
     ("written", "control"),
     [
@@ -452,6 +455,8 @@ def cluster_of(settings: str) -> str:
         (cluster_of("failover: {max_per: }"), "max_per: has no value"),
         (cluster_of("failover: {max_per: 3 in 15}"), "needs a unit"),
         (cluster_of("failover: {max_per: 0 in 15s}"), "never lets anything happen"),
+        (f"etcd: [e1]\n{SMALLEST}", "etcd: is store: {kind: etcd, endpoints: […]}, at the top of the file"),
+        (f"listen: 0.0.0.0:8009\n{SMALLEST}", "listen: unknown key here; it belongs under http:"),
         # names and addresses
         ("clusters: {'a b': {nodes: {pg1: h}}}", "clusters.a b: a name has letters"),
         ("clusters: {orders: {nodes: {'é': h}}}", "a name has letters"),
@@ -551,6 +556,7 @@ def test_all_mistakes_at_once_each_on_its_line() -> None:
     ]
 
 
+# S4-10
 def test_what_does_not_go_together_is_told_where_it_was_written() -> None:
     assert wrong(
         """
@@ -615,7 +621,7 @@ def test_no_value_is_repeated(text: str) -> None:
     assert error.__cause__ is None or "s3cret" not in str(vars(error.__cause__).get("what", ""))
 
 
-# Witnesses. S1-12
+# Witnesses.
 WITNESSED = """
 defaults:
   shell: {user: postgres, key: ~/.ssh/id_ed25519, known_hosts: ~/.ssh/known_hosts}
@@ -630,6 +636,7 @@ clusters:
 """
 
 
+# S1-12
 def test_witnesses_take_the_clusters_shell_and_may_differ() -> None:
     config = read(WITNESSED)
     keys = {"keys": ("/home/ann/.ssh/id_ed25519",), "known_hosts": "/home/ann/.ssh/known_hosts"}
@@ -773,6 +780,7 @@ def test_a_store_in_etcd_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert (store.lease_s, store.retry_s) == (10.0, 3.0)
 
 
+# S2-01
 @pytest.mark.parametrize(
     ("store", "wrong"),
     [

@@ -189,6 +189,7 @@ shell: {via: ssh, key: $CREDENTIALS_DIRECTORY/id_ed25519}"""
     assert login["passfile"] == "/run/credentials/pgvigil.service/pgpass"
 
 
+# S1-10, S4-05
 @pytest.mark.parametrize("spec", [REMOTE, LOCAL, SWITCHING])
 def test_systemd_accepts_the_unit(spec: ClusterSpec, tmp_path: Path) -> None:
     if (analyze := shutil.which("systemd-analyze")) is None:
@@ -212,6 +213,7 @@ def test_a_typing_error_in_a_unit_would_be_found(tmp_path: Path) -> None:
     assert "ProtectHouse" in done.stderr
 
 
+# S4-12
 def test_the_script_makes_certificates_that_fit_and_keeps_what_is_there(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")

@@ -158,6 +158,7 @@ def test_no_password_is_shown() -> None:
     assert "auch" not in json.dumps(shown(cluster))
 
 
+# S4-03
 @pytest.mark.parametrize(
     ("phase", "changes", "goals"),
     [

@@ -31,6 +31,7 @@ def test_without_a_word_the_primary_is_copied() -> None:
     assert source(DOWN, PG1) is None
 
 
+# S2-14
 def test_the_tagged_standby_is_copied_if_it_streams() -> None:
     cluster = tagged(DOWN, "pg2", "pg3", "pg4")
     assert source(cluster) == PG2

@@ -67,6 +67,7 @@ def delayed(cluster: Cluster, node: str, delay: str) -> Cluster:
 DOWN = on_host(crashed(C, "pg1"), "pg1", control=control())
 
 
+# S2-14, S2-20
 @pytest.mark.parametrize(
     ("cluster", "reason"),
     [

@@ -572,6 +572,7 @@ def test_a_restarted_primary_is_the_primary() -> None:
     )
 
 
+# S2-10
 @pytest.mark.parametrize(
     ("cluster", "decision"),
     [

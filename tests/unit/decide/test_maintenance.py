@@ -84,6 +84,7 @@ def test_the_other_standby_is_promoted_whatever_the_priorities() -> None:
     assert recorded(worked_on(cut, "pg3")).primary == PG2
 
 
+# S4-06
 @pytest.mark.parametrize("command", [Switchover(PG3), Failover(PG3, force=True), PromoteNode(PG3)])
 def test_no_command_promotes_it(command: Switchover | Failover | PromoteNode) -> None:
     cluster = worked_on(C if isinstance(command, Switchover) else crashed(C, "pg1"), "pg3")

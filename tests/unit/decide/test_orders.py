@@ -168,6 +168,7 @@ def test_a_promotion_that_does_not_end_may_be_given_to_another_by_force() -> Non
     assert "a change is under way" in refusal(OVERDUE, Failover(pg3))
 
 
+# S2-05
 @pytest.mark.parametrize(
     ("cluster", "command", "forced"),
     [

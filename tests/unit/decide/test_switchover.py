@@ -58,6 +58,7 @@ DOWN = stopped(C)
 UNCLEAN = on_host(DOWN, "pg1", control=control(shut_down=False))
 
 
+# S1-06
 def test_a_switchover_checkpoints_twice_and_stops() -> None:
     act = obeyed(C, Switchover(PG3))
     assert act.record
@@ -127,6 +128,7 @@ def test_a_candidate_with_everything_is_promoted() -> None:
     assert kinds(act) == [["Promote pg2", "Fence pg1"], ["Follow pg3"]]
 
 
+# S0-03
 @pytest.mark.parametrize(
     ("cluster", "decision"),
     [
@@ -174,6 +176,7 @@ def test_long_checkpoints_before_the_stop_cost_no_time_to_stop_or_to_catch_up() 
     assert rule(switching(refuses(C, "pg1", "57P03", for_s=3), for_s=300)) == "stopping"
 
 
+# S1-06
 def test_a_stop_that_lasts_longer_than_the_restart_grace_is_no_failure_of_the_primary() -> None:
     hold = decided(switching(quiet(refuses(C, "pg1", "57P03", for_s=14))))
     assert isinstance(hold, Hold)

@@ -48,6 +48,7 @@ GONE = {"postmaster": Postmaster.CRASHED, "pid": None}
 ALIVE = {"postmaster": Postmaster.RUNNING}
 
 
+# S0-18
 # Row by row; a cluster that is well stays well.
 @pytest.mark.parametrize(
     ("cluster", "explanation"),
@@ -283,6 +284,7 @@ def test_a_silence_is_told_only_when_it_lasts() -> None:
     assert finding.due == Instant(NOW + 2.0)
 
 
+# S0-08
 @pytest.mark.parametrize("silence", [Silence.OVERDUE, Silence.TIMED_OUT, Silence.MUTE])
 @pytest.mark.parametrize("for_s", [0.0, 0.4, 0.9, 1.0, 1.6, 2.2, 2.99])
 def test_a_hiccup_shorter_than_unreachable_after_is_no_verdict(silence: Silence, for_s: float) -> None:

@@ -17,6 +17,7 @@ def event(kind: str, node: NodeName | None = None, **data: str | float) -> Event
     return replace(plain, node=node, data=data)
 
 
+# S2-16
 @pytest.mark.parametrize(
     ("told", "wanted"),
     [
