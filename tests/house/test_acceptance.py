@@ -1,4 +1,4 @@
-"""docs/acceptance.md and the tests agree: every row has tests that quote its number, and the page names just these."""
+"""docs/acceptance.md and the tests agree: rows have tests that quote them, and the page names just these."""
 
 import ast
 import re
