@@ -2,7 +2,7 @@
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
 .PHONY: help setup majors demo test test-majors test-faults soak simulate fix lint lint-style lint-format lint-types lint-imports lint-house \
-	 bench bench-failover bench-fleet pictures lock clean
+	 bench bench-failover bench-fleet pictures wheel deb deb-trial lock clean
 BIN := .venv/bin
 ARGS ?=
 MINUTES ?= 30
@@ -66,6 +66,15 @@ bench-failover: setup  ## Measure how long writes stand still in a failover.
 
 pictures: setup  ## Take the pictures of the dashboard for the documentation anew; needs Chromium.
 	$(BIN)/python -m tests.browser
+
+wheel: setup  ## Make the wheel in dist/.
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
+deb: setup  ## Make the Debian package in dist/; needs pandoc and dpkg.
+	package/debian/build
+
+deb-trial: setup  ## Install, upgrade, remove Debian packages: make deb-trial OLD=old.deb NEW=new.deb; needs root.
+	unshare --mount $(BIN)/python package/debian/trial.py $(OLD) $(NEW)
 
 lock: setup  ## Renew the pinned packages within pyproject.toml; ARGS=--upgrade for the newest.
 	scripts/lock $(ARGS)

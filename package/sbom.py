@@ -1,6 +1,7 @@
-"""Prints what a package of ours consists of, as CycloneDX JSON: python package/sbom.py DIRECTORY
+"""Prints what a package of ours consists of, as CycloneDX JSON.
 
-DIRECTORY is where the packages of Python lie. Files of others that come with our own (VENDORED.txt) are parts, too.
+`python package/sbom.py DIRECTORY`, where the packages of Python lie. Files of others that come with our own
+(VENDORED.txt) are parts, too.
 """
 
 import sys
@@ -38,16 +39,16 @@ def bill_of(place: Path) -> Bom:
 
 def _of_python(found: Distribution) -> Component:
     name, version = found.name.lower().replace("_", "-"), found.version
-    stated = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
+    stated = next(
+        (found.metadata[key] for key in ("License-Expression", "License") if key in found.metadata), ""
+    )
     licences = [LICENCES.make_from_string(stated)] if stated and "\n" not in stated else []
     if not licences:
         names = [e for e in found.metadata.get_all("Classifier") or [] if e.startswith("License :: ")]
         licences = [LICENCES.make_with_name(each.rpartition(" :: ")[2]) for each in names]
     kind = ComponentType.APPLICATION if name == "pgvigil" else ComponentType.LIBRARY
     url = PackageURL("pypi", name=name, version=version)
-    return Component(
-        name=name, version=version, type=kind, licenses=licences, purl=url, bom_ref=str(url)
-    )
+    return Component(name=name, version=version, type=kind, licenses=licences, purl=url, bom_ref=str(url))
 
 
 def _vendored(place: Path) -> Iterator[Component]:
@@ -64,4 +65,4 @@ def _vendored(place: Path) -> Iterator[Component]:
 
 
 if __name__ == "__main__":
-    print(JsonV1Dot6(bill_of(Path(sys.argv[1]))).output_as_string(indent=2))  # noqa: T201  # its purpose
+    print(JsonV1Dot6(bill_of(Path(sys.argv[1]))).output_as_string(indent=2))  # its purpose

@@ -1,12 +1,11 @@
-"""Tries the Debian package as root: python package/debian/trial.py OLD.deb NEW.deb
+"""Tries the Debian package, as root: `make deb-trial OLD=… NEW=…`.
 
 On a copy of this machine's files that is thrown away (overlayfs in a mount namespace): install, guard a real
-cluster of three, upgrade over the live store, fail over, remove, purge. Prints a table; ends with 1 at the first
-thing that is not as it should be. No systemd runs there: the controller is started by hand.
+cluster of three, upgrade over the live store, fail over, remove, purge. Prints a table; ends with 1 at the
+first thing that is not as it should be. No systemd runs there: the controller is started by hand.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -52,7 +51,7 @@ class Machine:
             process.wait(30)
 
     def status(self) -> dict[str, object]:
-        words = ["chroot", self.root, "pgvigil", "status", "--json"]
+        words = ["chroot", str(self.root), "pgvigil", "status", "--json"]
         told = subprocess.run(words, capture_output=True, text=True, check=False)
         (found,) = json.loads(told.stdout) if told.stdout.strip() else ({},)
         return dict(found)
@@ -60,15 +59,22 @@ class Machine:
 
 @contextmanager
 def machine() -> Iterator[Machine]:
-    """In a mount namespace of this process's own, so that nothing is left when it ends."""
-    os.unshare(os.CLONE_NEWNS) if hasattr(os, "unshare") else None
+    """In the mount namespace of this process, which is to be its own: nothing is left when it ends."""
     base = Path(tempfile.mkdtemp(prefix="pgvigil-trial-", dir="/var/tmp"))
     mounts = [base]
     _sh("mount", "-t", "tmpfs", "tmpfs", str(base))
     root = base / "root"
     for folder in ("upper", "work", "root"):
         (base / folder).mkdir()
-    _sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={base}/upper,workdir={base}/work", str(root))
+    _sh(
+        "mount",
+        "-t",
+        "overlay",
+        "overlay",
+        "-o",
+        f"lowerdir=/,upperdir={base}/upper,workdir={base}/work",
+        str(root),
+    )
     mounts.append(root)
     for shared in ("/proc", "/dev", "/sys", "/tmp"):
         _sh("mount", "--bind", shared, f"{root}{shared}")
@@ -93,7 +99,7 @@ class Report:
 
     def row(self, what: str, told: str = "") -> None:
         now = time.monotonic()
-        print(f"| {what} | {told or 'as expected'} | {now - self._began:.1f} s |", flush=True)  # noqa: T201
+        print(f"| {what} | {told or 'as expected'} | {now - self._began:.1f} s |", flush=True)
         self._began = now
 
 
@@ -114,11 +120,15 @@ def installed(machine: Machine) -> None:
     expect(len(sbom["components"]) > 30, "a list of what is inside")
 
 
+def version(machine: Machine) -> str:
+    return machine.run("dpkg-query", "-W", "-f", "${Package} ${Version}", "pgvigil")
+
+
 def trial(machine: Machine, servers: Servers, old: str, new: str) -> None:
     report = Report()
     machine.run("dpkg", "-i", old)
     installed(machine)
-    report.row(f"`dpkg -i {Path(old).name}`", machine.run("pgvigil", "--version").strip())
+    report.row(f"`dpkg -i {Path(old).name}`", version(machine))
 
     whole = yaml.safe_load(config_text(servers))
     whole["state_dir"] = "/var/lib/pgvigil"
@@ -130,7 +140,9 @@ def trial(machine: Machine, servers: Servers, old: str, new: str) -> None:
         machine.run("pgvigil", "switchover", "--to", "pg2", "--yes")
         before = machine.status()
     expect(before["primary"] == "pg2", f"pg2 to be the primary: {before['primary']}")
-    report.row("guards a running cluster, `pgvigil switchover --to pg2`", f"generation {before['generation']}")
+    report.row(
+        "guards a running cluster, `pgvigil switchover --to pg2`", f"generation {before['generation']}"
+    )
 
     machine.run("dpkg", "-i", new)
     installed(machine)
@@ -138,11 +150,13 @@ def trial(machine: Machine, servers: Servers, old: str, new: str) -> None:
         now = machine.status()
         expect(now["generation"] == before["generation"], f"the record of before: {now['generation']}")
         expect("switchover" in machine.run("pgvigil", "history"), "the history of before")
-        report.row(f"`dpkg -i {Path(new).name}` over it", machine.run("pgvigil", "--version").strip())
+        report.row(f"`dpkg -i {Path(new).name}` over it", version(machine))
         with Writer({name: s.conninfo(dbname="postgres") for name, s in servers.nodes.items()}) as writer:
             wait_until(lambda: writer.acks, within_s=10, what="writes")
             pg2.kill_all()
-            wait_until(lambda: machine.status().get("primary") not in (None, "pg2"), within_s=30, what="a failover")
+            wait_until(
+                lambda: machine.status().get("primary") not in (None, "pg2"), within_s=30, what="a failover"
+            )
             wait_until(lambda: machine.status().get("health") == "ok", within_s=60, what="pg2 to be back")
         lost = writer.lost(pg1.conninfo(dbname="postgres"))
         expect(not lost, f"no row lost: {lost}")
@@ -150,7 +164,9 @@ def trial(machine: Machine, servers: Servers, old: str, new: str) -> None:
 
     machine.run("dpkg", "-r", "pgvigil")
     expect(not machine.has("/usr/bin/pgvigil") and not machine.has("/usr/lib/pgvigil"), "all files gone")
-    expect(machine.has("/etc/pgvigil/pgvigil.yaml") and machine.has("/var/lib/pgvigil/pgvigil.db"), "state kept")
+    expect(
+        machine.has("/etc/pgvigil/pgvigil.yaml") and machine.has("/var/lib/pgvigil/pgvigil.db"), "state kept"
+    )
     report.row("`dpkg -r pgvigil`", "configuration and state stay")
     machine.run("dpkg", "-P", "pgvigil")
     expect(not machine.has("/etc/pgvigil") and not machine.has("/var/lib/pgvigil"), "nothing left")

@@ -1,11 +1,12 @@
 """The `pgvigil` command: its options, its families of commands, and the one place where errors end."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from pgvigil import __version__
 from pgvigil.cli import (
     bootstrap,
     clone,
@@ -131,8 +132,19 @@ for family in (
     family.add_to(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pgvigil {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+]
+
+
 @app.callback()
-def options(ctx: typer.Context, config: ConfigOption = None) -> None:
+def options(ctx: typer.Context, config: ConfigOption = None, version: VersionOption = False) -> None:
     """Options for every command."""
     begin(ctx, config)
 
