@@ -39,6 +39,7 @@ from pgvigil.ports.telling import Telling
 from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.store import migrate
 from pgvigil.store.etcd import EtcdStore
+from pgvigil.store.etcd_check import check_etcd
 from pgvigil.store.gateway import Gateway
 from pgvigil.store.lock import StateLock, identity
 from pgvigil.store.memory import MemoryStore
@@ -324,8 +325,12 @@ async def sharing(shared: SharedFleet, fleet: Fleet, specs: Sequence[ClusterSpec
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
-    """Look once at these clusters, side by side, and say what is not as it should be; changes nothing."""
-    return await _check([spec for spec in config.clusters if spec.name in clusters])
+    """Look once at these clusters and etcd, and say what is not as it should be; changes nothing."""
+    wanted = [spec for spec in config.clusters if spec.name in clusters]
+    if config.store is None:
+        return await _check(wanted)
+    store, items = await asyncio.gather(check_etcd(config.store), _check(wanted))
+    return [*store, *items]
 
 
 async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:

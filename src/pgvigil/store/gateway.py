@@ -82,6 +82,13 @@ class Gateway:
         """A call that changes something. Raises Unanswered if it may have been carried out, or StoreError."""
         return await self._call(path, body, again=False, within_s=self.spec.retry_s)
 
+    async def ask_one(self, url: str, path: str, body: Json) -> Json:
+        """The same of this very server, asked once. Raises StoreError."""
+        try:
+            return await self._attempt(url, path, body, ATTEMPT_S)
+        except _Failed as failure:
+            raise StoreError("etcd does not answer", detail=str(failure), hint=HINT) from None
+
     async def _call(self, path: str, body: Json, *, again: bool, within_s: float) -> Json:
         until = asyncio.get_running_loop().time() + within_s
         failures: dict[str, str] = {}
