@@ -24,6 +24,8 @@ PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted(DOCS.rglob("*.md"
 WRITTEN = tuple(page for page in PAGES if page != DOCS / "reference" / "cli.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """Written from a run of the benchmarks, which a fresh clone may not have had yet."""
+TELLING = {"tell", "_tell", "_event"}
+"""Methods that make an event of a kind."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -34,6 +36,11 @@ def page(path: str) -> str:
 def in_code(text: str) -> set[str]:
     """What stands between backticks."""
     return set(re.findall(r"`([^`\n]+)`", FENCE.sub("", text)))
+
+
+def rows_of(text: str) -> set[str]:
+    """What stands between backticks in the first column of its tables."""
+    return in_code("\n".join(re.findall(r"^\| (`[^|]+)\|", text, re.MULTILINE)))
 
 
 def rules(*folders: str, of: str) -> set[str]:
@@ -69,10 +76,34 @@ def holds() -> set[str]:
     return rules("decide", "controller", of="Hold") | (of_problems - {Problem.PRIMARY_REPLACED.value})
 
 
+def steps() -> set[str]:
+    """What came of each kind of step."""
+    names = {kind.__name__.lower() for kind in EFFECTS}
+    return names | {f"{name}_failed" for name in names}
+
+
+def told() -> set[str]:
+    """The kinds of events that are neither decisions nor outcomes."""
+    found: set[str] = set()
+    for path in (file for folder in ("controller", "ports") for file in (SOURCE / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in TELLING:
+                words = [word.value for word in node.args[:2] if isinstance(word, ast.Constant)]
+                found |= {str(word) for word in words if re.fullmatch("[a-z]+(_[a-z]+)*", str(word))}
+    return found
+
+
+def kinds() -> set[str]:
+    """Every kind of event but those of holds."""
+    found = {f"found_{problem.value}" for problem in Problem}
+    return found | rules("decide", "controller", of="Act") | starts() | steps() | told()
+
+
 def test_names_are_found() -> None:
     assert {"not_fenced", "nobody_fit", "looking", "primary_crashed"} <= holds()
     assert {"promoted", "taken_over", "switchover"} <= rules("decide", "controller", of="Act")
     assert {"restart_failed", "command", "switchover_primary_lost"} <= starts()
+    assert {"order_denied", "endpoint_failed", "notify_works", "loop_failed", "callback_failed"} <= told()
 
 
 def test_every_hold_says_what_to_do() -> None:
@@ -87,10 +118,21 @@ def test_every_problem_is_in_the_table() -> None:
 
 
 def test_every_event_is_described() -> None:
-    steps = {kind.__name__.lower() for kind in EFFECTS}
-    kinds = holds() | rules("decide", "controller", of="Act") | starts() | steps
-    missing = (kinds | {"seen", "found_PROBLEM", "loop_failed"}) - in_code(page("reference/events.md"))
+    by_rule = {f"{name}_failed" for name in steps()} | {f"found_{problem.value}" for problem in Problem}
+    missing = (holds() | kinds() | {"seen", "found_PROBLEM"}) - by_rule - in_code(page("reference/events.md"))
     assert not missing, f"docs/reference/events.md lacks {sorted(missing)}"
+
+
+def test_every_event_is_in_the_runbook_and_no_other() -> None:
+    text = page("operate/runbook.md")
+    shared = {f"{before}_{problem.value}" for problem in VERDICTS for before in ("candidate", "switchover")}
+    listed = in_code(text)
+    events = rows_of(page("reference/events.md")) - {"found_PROBLEM"}
+    missing = (kinds() | events) - shared - listed
+    assert not missing, f"docs/operate/runbook.md has no row for {sorted(missing)}"
+    strange = rows_of(text) - kinds() - events - {"candidate_", "switchover_"}
+    assert not strange, f"docs/operate/runbook.md has rows for what never happens: {sorted(strange)}"
+    assert "(failover.md#it-did-not-fail-over)" in text, "holds are there, row by row"
 
 
 def test_every_way_of_fencing_is_described() -> None:
