@@ -55,7 +55,7 @@ def grants(
     lines = [
         _HEAD.format(user=_one_line(user), replication_user=_one_line(replication_user)),
         "\\set ON_ERROR_STOP on",
-        *_role(user, "see and change roles; REPLICATION is for slots, and would let it copy the cluster, too"),
+        *_role(user, "see and change roles; REPLICATION: slots; it would let it copy the cluster, too"),
         f"GRANT pg_monitor TO {watcher};  -- read statistics, settings and the list of WAL files",
         f"GRANT pg_signal_backend TO {watcher};  -- end sessions in the way; never a superuser's",
     ]
