@@ -10,12 +10,14 @@ import structlog
 from pgvigil.act.bench import Bench
 from pgvigil.api.backing import Backing
 from pgvigil.api.http_face import HttpFace
+from pgvigil.api.letters import Letters
 from pgvigil.api.peer import user_name
 from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.fleet import Fleet
+from pgvigil.controller.forwarding import Forwarding
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
@@ -42,6 +44,7 @@ from pgvigil.store.etcd import EtcdStore
 from pgvigil.store.etcd_check import check_etcd
 from pgvigil.store.gateway import Gateway
 from pgvigil.store.lock import StateLock, identity
+from pgvigil.store.mailbox import EtcdMailbox
 from pgvigil.store.memory import MemoryStore
 from pgvigil.store.readonly import ReadOnlyStore
 from pgvigil.store.roster import EtcdRoster
@@ -200,7 +203,7 @@ async def _take(roster: EtcdRoster, cluster: ClusterName) -> None:
         raise Unsafe(
             f"{cluster} is guarded by another controller: {owner}",
             detail="nothing was done",
-            hint=f"give the command on the host of {owner}",
+            hint=f"give it where a controller runs: on the host of {owner}, or of any other that shares the etcd",
         )
 
 
@@ -257,7 +260,9 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 guarding = (
-                    sharing(shared, fleet, config.clusters) if shared else fleet.running(config.clusters)
+                    sharing(shared, roster, fleet, config.clusters)
+                    if shared and roster
+                    else fleet.running(config.clusters)
                 )
                 async with guarding:
                     await serve(ops, config.socket, reload=reload)
@@ -308,20 +313,25 @@ async def _to_sqlite(
 def share(fleet: Fleet, roster: EtcdRoster, store: Store, lease_s: float) -> SharedFleet:
     """This controller's share of the fleet, looked after often enough for a lease of that time."""
     poll_s, log = min(POLL_S, lease_s / 6), structlog.get_logger()
-    return SharedFleet(fleet, roster, store, SystemClock(), log, poll_s=poll_s, settle_s=2 * lease_s)
+    others = Forwarding(EtcdMailbox(roster), roster.name, log)
+    return SharedFleet(fleet, roster, store, SystemClock(), log, others, poll_s=poll_s, settle_s=2 * lease_s)
 
 
 @contextlib.asynccontextmanager
-async def sharing(shared: SharedFleet, fleet: Fleet, specs: Sequence[ClusterSpec]) -> AsyncIterator[None]:
+async def sharing(
+    shared: SharedFleet, roster: EtcdRoster, fleet: Fleet, specs: Sequence[ClusterSpec]
+) -> AsyncIterator[None]:
     """Guard this controller's share of these clusters as long as the context lasts."""
+    letters = Letters(EtcdMailbox(roster), roster.name, shared.order_here)
     async with fleet.running(()):
         await shared.serve(specs)
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(shared.run(), name="share")
+            tasks = [group.create_task(shared.run(), name="share"), group.create_task(letters.attend())]
             try:
                 yield
             finally:
-                looking.cancel()
+                for task in tasks:
+                    task.cancel()
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:

@@ -8,14 +8,16 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from pgvigil.controller.forwarding import Forwarding
+from pgvigil.controller.operations import Result
 from pgvigil.controller.shared_fleet import SharedFleet
-from pgvigil.errors import Unsafe
 from pgvigil.model.command import Pause
 from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.roster import Census, Peer, chosen, moves
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.clock import SystemClock
+from pgvigil.store.mailbox import EtcdMailbox
 from pgvigil.wiring import make_fleet, shared_store, sharing
 from tests.builders import a_cluster
 from tests.etcd import Etcd, etcd_servers, needs_etcd
@@ -72,8 +74,9 @@ async def controller(spec: EtcdSpec, specs: list[ClusterSpec]) -> AsyncIterator[
     clock, log = SystemClock(), structlog.get_logger()
     async with shared_store(spec, spec.name, [each.name for each in specs]) as (store, roster):
         fleet = make_fleet(store, lease=roster)
-        shared = SharedFleet(fleet, roster, store, clock, log, poll_s=0.1, settle_s=0.5)
-        async with sharing(shared, fleet, specs):
+        others = Forwarding(EtcdMailbox(roster), roster.name, log)
+        shared = SharedFleet(fleet, roster, store, clock, log, others, poll_s=0.1, settle_s=0.5)
+        async with sharing(shared, roster, fleet, specs):
             yield shared
 
 
@@ -108,8 +111,12 @@ def test_clusters_are_shared_shown_by_all_and_taken_over_when_one_leaves(etcd: E
                     return bool(status["decision"]["rule"] != "not_guarded")
 
                 await until(told)
-                with pytest.raises(Unsafe, match="another controller: ctl2"):
-                    await ctl1.order(theirs, Pause(None), dry_run=False, within_s=5, progress=lambda _: None)
+                lines: list[str] = []
+                refused = await ctl1.order(
+                    theirs, Pause(None), dry_run=False, within_s=20, progress=lines.append
+                )
+                assert refused.result is Result.REFUSED, "there is no primary: so says ctl2"
+                assert lines[0] == f"ctl2 guards {theirs}: the command was handed to it"
                 assert "removed: c0" in await ctl2.serve(specs[1:])
                 assert "added: c0" in await ctl2.serve(specs)
             await until(lambda: same(ctl1, dict.fromkeys(NAMES, "ctl1")))

@@ -1,6 +1,7 @@
 """Several controllers on one etcd: they share clusters, survive each other, and etcd's absence."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -61,7 +62,7 @@ def events_of(service: Service) -> list[dict[str, Any]]:
 
 
 # S2-01, S2-11, S4-11
-def test_a_controller_that_dies_or_hangs_is_replaced_amid_a_failover_and_without_etcd_nothing_begins(
+def test_one_hands_commands_to_the_other_replaces_it_when_it_dies_or_hangs_and_begins_nothing_without_etcd(
     servers: Servers, trio_of_servers: Trio, etcd: Etcd
 ) -> None:
     nodes = {"demo": [server.name for server in trio_of_servers]}
@@ -75,20 +76,34 @@ def test_a_controller_that_dies_or_hangs_is_replaced_amid_a_failover_and_without
         conninfos = {s.name: s.conninfo(dbname="postgres") for s in trio_of_servers}
         writer = stack.enter_context(Writer(conninfos))
 
-        def names_the_owner() -> bool:
-            told = heir.command("pause", "demo", "--yes")
-            return told.returncode == 3 and "guarded by another controller: ctl2" in told.stderr
+        paused = heir.command("pause", "demo", "--yes")
+        assert paused.returncode == 0, paused.stderr
+        assert "ctl2 guards demo: the command was handed to it" in paused.stdout + paused.stderr
+        owner.await_that(lambda s: s["paused"], "it is paused where it is guarded")
+        resumed = heir.command("resume", "demo", "--json")
+        assert resumed.returncode == 0, resumed.stderr
+        assert json.loads(resumed.stdout)["result"] == "done"
+        planned = heir.command("switchover", "demo", "--dry-run")
+        assert planned.returncode == 0, planned.stderr
+        assert "promote" in planned.stdout
+        wrong = heir.command("config", "set", "demo", "work_mom=5MB", "--yes")
+        assert (wrong.returncode, "work_mom" in wrong.stderr) == (2, True), wrong.stderr
+        ordered = [event for event in events_of(heir) if event["kind"] == "ordered"]
+        assert {event["data"]["command"] for event in ordered} >= {"pause", "resume"}
+        assert all(event["data"]["from"].endswith("through ctl1") for event in ordered)
+        number = next(event["number"] for event in events_of(heir) if event["kind"] == "taken_over")
+        assert heir.command("explain", str(number)).returncode == 0
 
-        wait_until(names_the_owner, within_s=30, what="a command that is refused, with who guards")
-
-        trio_of_servers[0].kill_all()
+        died = heir.command("switchover", "demo", "--yes")
         assert mortal.wait(30) == -signal.SIGKILL
+        assert died.returncode == 1
+        assert "it is not known whether the command was carried out" in died.stderr, died.stderr
         heir.await_that(
             lambda s: s["controller"] == "ctl1" and s["generation"] == 2 and s["health"] == "ok",
-            "ctl1 has finished the failover",
+            "ctl1 has finished the switchover",
         )
         events = {event["kind"] for event in events_of(heir)}
-        assert {"primary_crashed", "promoted"} <= events
+        assert {"switchover", "promoted"} <= events
         assert writer.lost(conninfos[heir.status()["primary"]]) == []
 
         etcd.stop()

@@ -14,9 +14,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar, get_type_hints
 
-from pgvigil import errors
-from pgvigil.controller.operations import Json, Outcome, Result
-from pgvigil.errors import PgvigilError, UsageError
+from pgvigil.controller.operations import Json
+from pgvigil.controller.outcomes import error_from as error_from
+from pgvigil.controller.outcomes import error_json as error_json
+from pgvigil.controller.outcomes import outcome_from as outcome_from
+from pgvigil.controller.outcomes import outcome_json as outcome_json
+from pgvigil.errors import UsageError
 from pgvigil.model.command import COMMANDS, Command, Role, Schedulable, Schedule
 from pgvigil.model.spec import CheckpointPace
 from pgvigil.model.step import Copying, RebuildMethod
@@ -267,37 +270,3 @@ def decode_line(line: bytes) -> Json:
 def encode_line(body: Mapping[str, Any]) -> bytes:
     """An object as its line."""
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
-
-
-def outcome_json(outcome: Outcome) -> Json:
-    """An outcome as an object, also for `--json`."""
-    return {**asdict(outcome), "plan": list(outcome.plan)}
-
-
-def outcome_from(body: Json) -> Outcome:
-    """The outcome of its object."""
-    return Outcome(
-        Result(body["result"]), body["text"], body["detail"], body["hint"], tuple(body["plan"]), body["data"]
-    )
-
-
-def error_json(error: PgvigilError) -> Json:
-    """An error as an object."""
-    return {
-        "kind": type(error).__name__,
-        "what": error.what,
-        "detail": error.detail,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
-
-
-def error_from(body: Mapping[str, Any]) -> PgvigilError:
-    """The error of its object; a kind that this version does not know becomes the general one."""
-    kind = getattr(errors, str(body.get("kind")), PgvigilError)
-    if not (isinstance(kind, type) and issubclass(kind, PgvigilError)):
-        kind = PgvigilError
-    made: PgvigilError = kind(
-        str(body.get("what")), detail=str(body.get("detail", "")), hint=str(body.get("hint", ""))
-    )
-    return made

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pgvigil.controller.fleet import Fleet
+from pgvigil.controller.forwarding import Forwarding
 from pgvigil.controller.journal import Log
-from pgvigil.controller.operations import Giver, Json, Outcome
+from pgvigil.controller.operations import NOBODY_NAMED, Giver, Json, Outcome
 from pgvigil.controller.reconfigured import compare
 from pgvigil.controller.status import event_json
 from pgvigil.errors import StoreError, Unsafe, UsageError
@@ -48,12 +49,14 @@ class SharedFleet:
         store: Store,
         clock: Clock,
         log: Log,
+        others: Forwarding,
         *,
         poll_s: float,
         settle_s: float,
     ) -> None:
         """`poll_s`: between two looks; `settle_s`: how long another is there before it is given anything."""
         self._fleet, self._roster, self._store, self._clock, self._log = fleet, roster, store, clock, log
+        self._others = others
         self._poll_s, self._settle_s = poll_s, settle_s
         self._specs: dict[ClusterName, ClusterSpec] = {}
         self._census = Census({}, {})
@@ -172,8 +175,40 @@ class SharedFleet:
         progress: Callable[[str], None],
         by: Giver | None = None,
     ) -> Outcome:
-        """See `Operations`. Raises Unsafe, with who guards it, for a cluster that another one guards."""
-        self._must_be_ours(cluster)
+        """See `Operations`. What another controller guards is handed to that one. Raises PgvigilError."""
+        if cluster not in self._specs:
+            raise self._unknown(cluster)
+        if cluster in self._guarded:
+            return await self._fleet.order(
+                cluster, command, dry_run=dry_run, within_s=within_s, progress=progress, by=by
+            )
+        if self._trouble:
+            raise Unsafe(
+                f"while etcd does not answer no command is handed to who guards {cluster}",
+                detail=self._trouble,
+                hint="give it again when etcd answers, or on the host of that controller",
+            )
+        return await self._others.order(
+            cluster, command, dry_run=dry_run, within_s=within_s, progress=progress, by=by or NOBODY_NAMED
+        )
+
+    async def order_here(
+        self,
+        cluster: ClusterName,
+        command: Command,
+        *,
+        dry_run: bool,
+        within_s: float,
+        progress: Callable[[str], None],
+        by: Giver | None,
+    ) -> Outcome:
+        """Carry out what another controller handed over; it goes no further. Raises PgvigilError."""
+        if cluster not in self._guarded:
+            raise Unsafe(
+                f"{self._roster.name} does not guard {cluster} at this moment",
+                detail="nothing was done",
+                hint="give the command again",
+            )
         return await self._fleet.order(
             cluster, command, dry_run=dry_run, within_s=within_s, progress=progress, by=by
         )
@@ -199,26 +234,6 @@ class SharedFleet:
         if cluster is None or cluster in self._guarded:
             return await self._fleet.events(cluster, limit=limit, after=after)
         return [event_json(event) for event in await self._store.events(cluster, limit=limit, after=after)]
-
-    def _must_be_ours(self, cluster: ClusterName) -> None:
-        if cluster not in self._specs:
-            raise self._unknown(cluster)
-        if cluster in self._guarded:
-            return
-        owner = self._census.owners.get(cluster)
-        if owner is None:
-            raise Unsafe(
-                f"no controller guards {cluster} yet",
-                detail=self._trouble,
-                hint="it is taken within the lease's time; then give the command again",
-            )
-        peer = self._census.peers.get(owner)
-        where = f" ({peer.address})" if peer and peer.address else ""
-        raise Unsafe(
-            f"{cluster} is guarded by another controller: {owner}",
-            detail="nothing was done",
-            hint=f"give the command there: on the host of {owner}{where}, or over its HTTP API",
-        )
 
     def _unknown(self, cluster: ClusterName) -> UsageError:
         return UsageError(f"there is no cluster {cluster!r}", detail=f"known: {', '.join(self._specs)}")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pgvigil.errors import PgvigilError, Unreachable
 from pgvigil.model.endpoint import Aim
+from pgvigil.model.letter import Answer, Letter
 from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event, Level
 from pgvigil.model.recording import Draft, Kept
@@ -276,6 +277,49 @@ class Roster(Lease, Protocol):
 
     async def published(self) -> Mapping[ClusterName, str]:
         """How all guarded clusters are."""
+        ...
+
+
+class Mailbox(Protocol):
+    """Letters between controllers that share a fleet. Each is taken once, or never. Raises StoreError."""
+
+    async def post(self, cluster: ClusterName, text: str) -> Letter | None:
+        """Hand it to who guards the cluster now; None: nobody does, or it is this controller."""
+        ...
+
+    async def withdraw(self, letter: Letter) -> bool:
+        """Take our letter back; whether nobody had taken it: then nobody will."""
+        ...
+
+    async def answer(self, letter: Letter) -> Answer:
+        """How far our letter has come."""
+        ...
+
+    async def discard(self, letter: Letter) -> None:
+        """Remove the letter and its answer."""
+        ...
+
+    async def waiting(self) -> Sequence[Letter]:
+        """The letters for us that nobody has taken."""
+        ...
+
+    async def take(self, letter: Letter) -> bool:
+        """Make a letter ours to carry out; False: it was withdrawn, or the cluster is not ours.
+
+        After StoreError nobody carries it out: `reject` it.
+        """
+        ...
+
+    async def reject(self, letter: Letter, text: str) -> None:
+        """Answer a letter whose taking was in doubt, if it was us who took it."""
+        ...
+
+    async def tell(self, letter: Letter, text: str, *, last: bool) -> None:
+        """Answer a letter that we took; the sender sees what was told last."""
+        ...
+
+    async def expire(self, letter: Letter) -> None:
+        """Wait until an answer has been there for long enough, and remove it."""
         ...
 
 

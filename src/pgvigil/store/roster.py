@@ -41,7 +41,7 @@ class EtcdRoster:
         self, keys: Transactions, spec: EtcdSpec, identity: str, *, now: Callable[[], float] = uptime
     ) -> None:
         self.name = spec.name
-        self._keys, self._spec, self._identity, self._now = keys, spec, identity, now
+        self.keys, self.spec, self._identity, self._now = keys, spec, identity, now
         self._lease, self._ttl_s = 0, spec.lease_s
         self._until = self._began = now()
         self._locks: dict[ClusterName, int] = {}
@@ -50,6 +50,11 @@ class EtcdRoster:
         self._told: dict[str, Key] = {}
         self._trouble = ""
         self._log = structlog.get_logger()
+
+    @property
+    def lease(self) -> int:
+        """The number that etcd gave our lease; 0: there is none at the moment."""
+        return self._lease
 
     def lock(self, cluster: ClusterName) -> int | None:
         """The revision of etcd at which the cluster's lock was taken; None: it is not held."""
@@ -96,15 +101,15 @@ class EtcdRoster:
         self._locks.clear()
         if lease:
             with contextlib.suppress(StoreError):  # it ends by itself
-                await self._keys.gateway.ask("/v3/lease/revoke", {"ID": str(lease)})
+                await self.keys.gateway.ask("/v3/lease/revoke", {"ID": str(lease)})
 
     async def look(self) -> Census:
         """Who is there and guards what. Raises StoreError.
 
         A lock that is not ours any more is given up; one whose taking was not answered is ours.
         """
-        owners = {key.name.partition("/")[2]: key for key in await self._keys.below("owner/")}
-        there = await self._keys.below("controller/")
+        owners = {key.name.partition("/")[2]: key for key in await self.keys.below("owner/")}
+        there = await self.keys.below("controller/")
         for cluster, created in tuple(self._locks.items()):
             if (key := owners.get(cluster)) is None or key.created != created:
                 del self._locks[cluster]
@@ -134,8 +139,8 @@ class EtcdRoster:
         lease, key = self._lease, owner_key(cluster)
         if not lease:
             return False
-        revision = await self._keys.change(
-            [self._keys.created(key, 0)], [self._keys.put(key, self.name, lease=lease)]
+        revision = await self.keys.change(
+            [self.keys.created(key, 0)], [self.keys.put(key, self.name, lease=lease)]
         )
         if revision and lease == self._lease:
             self._locks[cluster] = revision
@@ -145,23 +150,23 @@ class EtcdRoster:
         """Give the cluster's lock up. Raises StoreError; then it is not held either."""
         created = self._locks.pop(cluster, None)
         if created is not None:
-            keys, key = self._keys, owner_key(cluster)
+            keys, key = self.keys, owner_key(cluster)
             await keys.change([keys.created(key, created)], [keys.delete(key), keys.delete(_status(cluster))])
 
     async def publish(self, cluster: ClusterName, status: str) -> None:
         """Let all controllers know how the cluster is, as long as we guard it. Raises StoreError."""
         created = self._locks.get(cluster)
         if created is not None:
-            keys, key = self._keys, owner_key(cluster)
+            keys, key = self.keys, owner_key(cluster)
             await keys.change(
                 [keys.created(key, created)], [keys.put(_status(cluster), status, lease=self._lease)]
             )
 
     async def published(self) -> Mapping[ClusterName, str]:
         """How the clusters are, as those who guard them told; only news is read. Raises StoreError."""
-        there = {key.name: key.modified for key in await self._keys.below("status/", keys_only=True)}
+        there = {key.name: key.modified for key in await self.keys.below("status/", keys_only=True)}
         known = {name: key for name, key in self._told.items() if there.get(name) == key.modified}
-        news = await self._keys.of_names([name for name in there if name not in known])
+        news = await self.keys.of_names([name for name in there if name not in known])
         self._told = {**known, **{key.name: key for key in news}}
         return {ClusterName(name.partition("/")[2]): key.value for name, key in self._told.items()}
 
@@ -169,14 +174,14 @@ class EtcdRoster:
         """Confirm the lease, or take a new one: then all locks are gone. Raises StoreError, Unsafe."""
         began = self._now()
         if self._lease:
-            answer = await self._keys.gateway.ask("/v3/lease/keepalive", {"ID": str(self._lease)})
+            answer = await self.keys.gateway.ask("/v3/lease/keepalive", {"ID": str(self._lease)})
             if number(answer.get("result", {}), "TTL") > 0:
                 self._confirmed(began)
                 return
             self._lease = 0
         self._locks.clear()
-        answer = await self._keys.gateway.ask(
-            "/v3/lease/grant", {"TTL": str(round(self._spec.lease_s)), "ID": "0"}
+        answer = await self.keys.gateway.ask(
+            "/v3/lease/grant", {"TTL": str(round(self.spec.lease_s)), "ID": "0"}
         )
         self._lease, self._ttl_s = int(answer["ID"]), float(number(answer, "TTL"))
         try:
@@ -193,7 +198,7 @@ class EtcdRoster:
 
     async def _register(self) -> None:
         """Say who we are. What is left of our own earlier life goes; another's name is not taken."""
-        keys, key = self._keys, f"controller/{self.name}"
+        keys, key = self.keys, f"controller/{self.name}"
         there = await keys.get(key)
         if there is not None and there.lease != self._lease:
             if json.loads(there.value)["id"] != self._identity:
@@ -204,7 +209,7 @@ class EtcdRoster:
                 )
             await keys.gateway.ask("/v3/lease/revoke", {"ID": str(there.lease)})
             there = None
-        fields = {"id": self._identity, "address": self._spec.address, "clusters": list(self._clusters)}
+        fields = {"id": self._identity, "address": self.spec.address, "clusters": list(self._clusters)}
         condition = keys.modified(key, there.modified if there else 0)
         if not await keys.change([condition], [keys.put(key, json.dumps(fields), lease=self._lease)]):
             raise StoreError(f"the controller {self.name} was announced by somebody else just now")
