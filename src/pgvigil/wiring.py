@@ -203,7 +203,7 @@ async def _take(roster: EtcdRoster, cluster: ClusterName) -> None:
         raise Unsafe(
             f"{cluster} is guarded by another controller: {owner}",
             detail="nothing was done",
-            hint=f"give it where a controller runs: on the host of {owner}, or of any other that shares the etcd",
+            hint=f"give it where a controller runs: on the host of {owner}, or any other of them",
         )
 
 
