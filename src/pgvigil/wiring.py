@@ -243,6 +243,8 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             group.create_task(telling.run())
             shared = share(fleet, roster, store, config.store.lease_s) if roster and config.store else None
             ops = shared or fleet
+            if shared and roster:
+                group.create_task(letters(roster, shared).attend())
 
             async def reload() -> str:
                 fresh = reread()
@@ -259,12 +261,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
-                guarding = (
-                    sharing(shared, roster, fleet, config.clusters)
-                    if shared and roster
-                    else fleet.running(config.clusters)
-                )
-                async with guarding:
+                async with ops.running(config.clusters):
                     await serve(ops, config.socket, reload=reload)
 
 
@@ -317,21 +314,9 @@ def share(fleet: Fleet, roster: EtcdRoster, store: Store, lease_s: float) -> Sha
     return SharedFleet(fleet, roster, store, SystemClock(), log, others, poll_s=poll_s, settle_s=2 * lease_s)
 
 
-@contextlib.asynccontextmanager
-async def sharing(
-    shared: SharedFleet, roster: EtcdRoster, fleet: Fleet, specs: Sequence[ClusterSpec]
-) -> AsyncIterator[None]:
-    """Guard this controller's share of these clusters as long as the context lasts."""
-    letters = Letters(EtcdMailbox(roster), roster.name, shared.order_here)
-    async with fleet.running(()):
-        await shared.serve(specs)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(shared.run(), name="share"), group.create_task(letters.attend())]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
+def letters(roster: EtcdRoster, shared: SharedFleet) -> Letters:
+    """Where the other controllers hand in commands for this one."""
+    return Letters(EtcdMailbox(roster), roster.name, shared.order_here)
 
 
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:

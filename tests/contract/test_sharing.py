@@ -18,7 +18,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.store.mailbox import EtcdMailbox
-from pgvigil.wiring import make_fleet, shared_store, sharing
+from pgvigil.wiring import letters, make_fleet, shared_store
 from tests.builders import a_cluster
 from tests.etcd import Etcd, etcd_servers, needs_etcd
 
@@ -76,8 +76,12 @@ async def controller(spec: EtcdSpec, specs: list[ClusterSpec]) -> AsyncIterator[
         fleet = make_fleet(store, lease=roster)
         others = Forwarding(EtcdMailbox(roster), roster.name, log)
         shared = SharedFleet(fleet, roster, store, clock, log, others, poll_s=0.1, settle_s=0.5)
-        async with sharing(shared, roster, fleet, specs):
-            yield shared
+        attending = asyncio.create_task(letters(roster, shared).attend())
+        try:
+            async with shared.running(specs):
+                yield shared
+        finally:
+            attending.cancel()
 
 
 async def until(fact: Callable[[], Awaitable[bool]]) -> None:

@@ -6,8 +6,9 @@ everything is read anew. While etcd does not answer nothing of that happens; the
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from pgvigil.controller.fleet import Fleet
@@ -72,6 +73,18 @@ class SharedFleet:
         self._one_at_a_time = asyncio.Lock()
         self.looked = asyncio.Event()
         """Set when this controller has its share for the first time."""
+
+    @contextlib.asynccontextmanager
+    async def running(self, specs: Sequence[ClusterSpec]) -> AsyncIterator["SharedFleet"]:
+        """Guard this controller's share of these clusters as long as the context lasts."""
+        async with self._fleet.running(()):
+            await self.serve(specs)
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(self.run(), name="share")
+                try:
+                    yield self
+                finally:
+                    looking.cancel()
 
     async def serve(self, specs: Sequence[ClusterSpec]) -> str:
         """These are configured from now on. Returns what changed, as a sentence. Raises StoreError."""
