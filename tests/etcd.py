@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ class Etcd:
     peers: tuple[str, ...]
     options: Sequence[str] = ()
     running: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    before: Callable[[int | None], Sequence[str]] = lambda _: ()
+    """Words before the command of a server, by number, or of its client: where in a lab it runs."""
 
     def start(self, *numbers: int) -> None:
         """Start these, or all; with what they had stored."""
@@ -40,6 +42,7 @@ class Etcd:
         for n in numbers or range(len(self.urls)):
             scheme = self.urls[n].partition(":")[0]
             command = [
+                *self.before(n),
                 PROGRAM,
                 f"--name=m{n}",
                 f"--data-dir={self.home}/m{n}",
@@ -91,7 +94,13 @@ class Etcd:
 
     def ctl(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Etcd's own client."""
-        command = ["etcdctl", f"--endpoints={','.join(self.urls)}", "--command-timeout=2s", *words]
+        command = [
+            *self.before(None),
+            "etcdctl",
+            f"--endpoints={','.join(self.urls)}",
+            "--command-timeout=2s",
+            *words,
+        ]
         return subprocess.run(
             command,
             capture_output=True,

@@ -31,22 +31,37 @@ class Product:
     """A controller in the controller's namespace, as a user would run it: `pgvigil run --config FILE`."""
 
     def __init__(
-        self, cluster: Cluster, sections: Sections | None = None, *, http: Sections | None = None
+        self,
+        cluster: Cluster,
+        sections: Sections | None = None,
+        *,
+        http: Sections | None = None,
+        store: Sections | None = None,
+        host: LabHost | None = None,
     ) -> None:
+        """`store`: where its configuration puts the state; `host`: where it runs, else beside the bridge."""
         self.cluster, self.sections = cluster, sections or {}
-        self._http = http or {"listen": "off"}
+        self._http, self._store = http or {"listen": "off"}, store
+        self.netns = host.netns if host else cluster.lab.network.controller
         self.dir = cluster.lab.dir / f"pgvigil-{time.monotonic_ns()}"
         self.config = self.dir / "pgvigil.yaml"
         self.log = self.dir / "log"
         self._operations = SocketOperations(self.dir / "pgvigil.sock")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, healthy: bool = True) -> None:
-        """Run it (again), and wait until it finds the cluster `healthy`. Raises LabError."""
+    def start(self, *, healthy: bool = True, dies_at: str = "") -> None:
+        """Run it (again), and wait until it finds the cluster `healthy`. Raises LabError.
+
+        `dies_at`: a point of `tests.postgres.mortal` at which SIGKILL hits it.
+        """
         self.prepare()
+        words = ["pgvigil", "run", "--config", str(self.config)]
+        if dies_at:
+            words = ["tests.postgres.mortal", str(self.config), dies_at]
         with self.log.open("ab") as log:
-            argv = [sys.executable, "-m", "pgvigil", "run", "--config", str(self.config)]
-            self._process = self.cluster.lab.popen(argv, output=log)
+            self._process = self.cluster.lab.popen(
+                [sys.executable, "-m", *words], netns=self.netns, output=log
+            )
         if healthy:
             self.await_healthy()
 
@@ -165,7 +180,7 @@ class Product:
         argv = [sys.executable, "-m", "pgvigil", *words]
         try:
             done = subprocess.run(
-                in_netns(self.cluster.lab.network.controller, argv),
+                in_netns(self.netns, argv),
                 env={**os.environ, "PGVIGIL_CONFIG": str(self.config), "COLUMNS": "200"},
                 capture_output=True,
                 text=True,
@@ -215,6 +230,7 @@ class Product:
         return {
             "state_dir": str(self.dir),
             "http": dict(self._http),
+            **({"store": dict(self._store)} if self._store else {}),
             "clusters": {CLUSTER: {**guarded, **ours}},
         }
 
