@@ -15,6 +15,7 @@ def primary_of(run: Mesh) -> LabHost:
     return run.cluster.primary()
 
 
+# S2-11, S4-11
 def test_two_controllers_killed_in_one_failover_and_another_in_the_next(trio: Cluster) -> None:
     with mesh(trio) as run:
         first, second, third = run.heirs()
@@ -32,6 +33,7 @@ def test_two_controllers_killed_in_one_failover_and_another_in_the_next(trio: Cl
         run.ends(2, seen_by=second)
 
 
+# S2-11, S4-11
 def test_controllers_and_etcd_that_are_cut_off_or_gone_do_no_harm_and_begin_nothing(trio: Cluster) -> None:
     with mesh(trio) as run:
         owner, heir, third = run.heirs()
