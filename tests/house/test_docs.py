@@ -10,6 +10,7 @@ import typer
 
 from pgvigil.act.engine import EFFECTS
 from pgvigil.cli.app import app
+from pgvigil.cli.decisions import decision_tables
 from pgvigil.cli.reference import cli_reference
 from pgvigil.config.load import load
 from pgvigil.decide.engine import REACTIONS
@@ -165,6 +166,12 @@ def test_the_reference_of_commands_is_the_generated_one() -> None:
 def test_the_diagram_of_phases_is_the_generated_one() -> None:
     assert f"```mermaid\n{phase_diagram()}\n```" in page("concepts/how-it-decides.md"), (
         "put what pgvigil.model.record.phase_diagram() gives into docs/concepts/how-it-decides.md"
+    )
+
+
+def test_the_tables_of_decisions_are_the_generated_ones() -> None:
+    assert decision_tables() in page("concepts/how-it-decides.md"), (
+        "put what .venv/bin/python -m pgvigil.cli.decisions prints into docs/concepts/how-it-decides.md"
     )
 
 

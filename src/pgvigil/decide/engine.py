@@ -1,7 +1,7 @@
 """Diagnosis, record and command → one decision about the primary, and repairs beside it. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pgvigil.decide import (
@@ -50,13 +50,17 @@ from pgvigil.model.units import Generation
 Reaction = Callable[[Situation, Finding], Decision]
 
 
-def _hold(hint: str) -> Callable[[Situation, Finding], Hold]:
-    def reaction(_: Situation, finding: Finding) -> Hold:
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Nothing is done, under the problem's name; `hint`: what a human can do."""
+
+    hint: str
+
+    def __call__(self, _: Situation, finding: Finding) -> Hold:
+        """The hold, with the finding's evidence, until the finding is due."""
         where = f" ({finding.node})" if finding.node else ""
         reason = finding.problem.value.replace("_", " ") + where
-        return Hold(finding.problem.value, reason, hint, finding.due, finding.evidence)
-
-    return reaction
+        return Hold(finding.problem.value, reason, self.hint, finding.due, finding.evidence)
 
 
 def _adopt(situation: Situation, finding: Finding) -> Decision:
@@ -69,23 +73,25 @@ FOREIGN: Final = (
     "if the configuration names the wrong server, correct it; if this is a new cluster under an old name, "
     "give it another name, or forget the record: docs/operate/store.md"
 )
-_foreign = _hold(FOREIGN)
+_foreign = Holding(FOREIGN)
 
 
 REACTIONS: Final[Mapping[Problem, Reaction]] = {
     Problem.PRIMARY_REPLACED: _adopt,
-    Problem.SITE_NOT_STANDBY: _hold("make it a standby cluster: pgvigil demote-site; or correct standby_of"),
+    Problem.SITE_NOT_STANDBY: Holding(
+        "make it a standby cluster: pgvigil demote-site; or correct standby_of"
+    ),
     Problem.PRIMARY_CRASHED: failover.begin,
     Problem.PRIMARY_HUNG: failover.begin,
     Problem.PRIMARY_LOST: failover.begin,
     Problem.PRIMARY_STOPPED: failover.begin,
-    Problem.PRIMARY_RESTARTING: _hold("it may be back in a moment"),
-    Problem.CONTROLLER_ISOLATED: _hold("look at this controller's own network"),
-    Problem.CONTROLLER_LATE: _hold("this controller's machine is overloaded"),
-    Problem.PRIMARY_LOCKED_OUT: _hold("repair the login (password, pg_hba.conf): pgvigil check"),
-    Problem.PRIMARY_OVERLOADED: _hold("look at its sessions and load; it is never failed over for that"),
-    Problem.PRIMARY_UNSEEN: _hold("if it is really gone: pgvigil failover --force"),
-    Problem.PRIMARY_UNKNOWN: _hold("leave exactly one primary running; pgvigil takes it from there"),
+    Problem.PRIMARY_RESTARTING: Holding("it may be back in a moment"),
+    Problem.CONTROLLER_ISOLATED: Holding("look at this controller's own network"),
+    Problem.CONTROLLER_LATE: Holding("this controller's machine is overloaded"),
+    Problem.PRIMARY_LOCKED_OUT: Holding("repair the login (password, pg_hba.conf): pgvigil check"),
+    Problem.PRIMARY_OVERLOADED: Holding("look at its sessions and load; it is never failed over for that"),
+    Problem.PRIMARY_UNSEEN: Holding("if it is really gone: pgvigil failover --force"),
+    Problem.PRIMARY_UNKNOWN: Holding("leave exactly one primary running; pgvigil takes it from there"),
 }
 """What follows from a problem of the primary. Problems of other nodes are repaired in `decide.repair`;
 a stranger among them is left alone and hinders nothing."""
