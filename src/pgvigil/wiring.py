@@ -31,7 +31,7 @@ from pgvigil.model.shell import LocalShell
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.clock import SystemClock
-from pgvigil.ports.contract import Advisor, Clock, Lease, NodePorts, Notifier, Shell, Store
+from pgvigil.ports.contract import Advisor, Clock, Lease, NodePorts, Notifier, Peers, Shell, Store
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.ports.endpoints import make_endpoints
 from pgvigil.ports.ping import NetworkPinger
@@ -46,6 +46,7 @@ from pgvigil.store.gateway import Gateway
 from pgvigil.store.lock import StateLock, identity
 from pgvigil.store.mailbox import EtcdMailbox
 from pgvigil.store.memory import MemoryStore
+from pgvigil.store.peers import EtcdPeers
 from pgvigil.store.readonly import ReadOnlyStore
 from pgvigil.store.roster import EtcdRoster
 from pgvigil.store.sqlite import FILE_NAME, SqliteStore
@@ -87,6 +88,7 @@ def cluster_controller(
     advisor: Advisor | None = None,
     lease: Lease | None = None,
     own_loop: OwnLoop | None = None,
+    peers: Peers | None = None,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
     log = structlog.get_logger()
@@ -109,6 +111,7 @@ def cluster_controller(
         endpoints=make_endpoints(spec),
         lease=lease,
         own_loop=own_loop,
+        peers=peers,
     )
 
 
@@ -119,6 +122,7 @@ def make_fleet(
     mode: Mode = Mode.GUARD,
     advisor: Advisor | None = None,
     lease: Lease | None = None,
+    peers: Peers | None = None,
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
@@ -126,15 +130,9 @@ def make_fleet(
 
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
-            spec,
-            store,
-            clock,
-            notifiers=notifiers,
-            mode=mode,
-            advisor=advisor,
-            lease=lease,
-            own_loop=own_loop,
-        )
+            spec, store, clock,
+            notifiers=notifiers, mode=mode, advisor=advisor, lease=lease, own_loop=own_loop, peers=peers,
+        )  # fmt: skip
 
     here = Giver(user_name(os.getuid()), "command line")
     return Fleet(make, store, clock, structlog.get_logger(), here, own_loop=own_loop)
@@ -238,13 +236,17 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
         async with _store(config, names) as (store, roster), asyncio.TaskGroup() as group:
             telling = Telling(SystemClock())
             telling.serve(config.clusters, config.notify)
-            fleet = make_fleet(store, notifiers=telling.notifiers, advisor=telling.hooks, lease=roster)
+            peers = EtcdPeers(roster) if roster else None
+            fleet = make_fleet(
+                store, notifiers=telling.notifiers, advisor=telling.hooks, lease=roster, peers=peers
+            )
             telling.report_to(fleet.noted, fleet.primary_of)
             group.create_task(telling.run())
             shared = share(fleet, roster, store, config.store.lease_s) if roster and config.store else None
             ops = shared or fleet
-            if shared and roster:
+            if shared and roster and peers:
                 group.create_task(letters(roster, shared).attend())
+                group.create_task(peers.attend(shared.spec))
 
             async def reload() -> str:
                 fresh = reread()

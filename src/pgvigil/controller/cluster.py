@@ -41,7 +41,7 @@ from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, SetSync, Step
 from pgvigil.model.units import Generation, NodeName
-from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, Pinger, Shell, Store
+from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, Peers, Pinger, Shell, Store
 from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.sight.watch import ClusterWatch
 
@@ -71,6 +71,7 @@ class ClusterController:
         endpoints: Sequence[Endpoint] = (),
         lease: Lease | None = None,
         own_loop: OwnLoop | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
         self._clock, self._store, self._log = clock, store, log
@@ -78,16 +79,9 @@ class ClusterController:
         self._witnesses = witnesses or {}
         self._tenure = Tenure(None if mode is Mode.LOOK else lease, spec.name, acts=mode is not Mode.LOOK)
         self.watch = ClusterWatch(
-            spec,
-            nodes,
-            pinger,
-            clock,
-            self.paths,
-            self._witnesses,
-            grants=self._tenure.acts,
-            far=far,
-            own_loop=own_loop,
-        )
+            spec, nodes, pinger, clock, self.paths, self._witnesses,
+            grants=self._tenure.acts, far=far, own_loop=own_loop, peers=peers,
+        )  # fmt: skip
         self.endpoints, self.verified = Endpoints(endpoints, journal, clock, self._tenure), Generation(0)
         steps = (self.endpoints.hold, self._tenure.objection)
         ours = (self._generation, own_shell, self._report, far or {}, *steps)

@@ -18,6 +18,8 @@ class Peer:
     """What it has in its configuration."""
     since_s: float
     """For how long it has been seen."""
+    place: str = ""
+    """The host whose network it is in: two that run there see no more than one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pgvigil.model.roster import Census
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import ClusterName, Instant, NodeName, SqlState
+from pgvigil.model.vantage import Reach
 
 Row = Mapping[str, str | None]
 """Column name → value in PostgreSQL's text format."""
@@ -304,10 +305,7 @@ class Mailbox(Protocol):
         ...
 
     async def take(self, letter: Letter) -> bool:
-        """Make a letter ours to carry out; False: it was withdrawn, or the cluster is not ours.
-
-        After StoreError nobody carries it out: `reject` it.
-        """
+        """Make it ours to carry out; False: it was withdrawn, or is not for us. After StoreError: `reject`."""
         ...
 
     async def reject(self, letter: Letter, text: str) -> None:
@@ -315,11 +313,25 @@ class Mailbox(Protocol):
         ...
 
     async def tell(self, letter: Letter, text: str, *, last: bool) -> None:
-        """Answer a letter that we took; the sender sees what was told last."""
+        """Answer a letter that we took."""
         ...
 
     async def expire(self, letter: Letter) -> None:
         """Wait until an answer has been there for long enough, and remove it."""
+        ...
+
+
+class Peers(Protocol):
+    """The other controllers, as places from which nodes are looked at."""
+
+    def others(self, cluster: ClusterName) -> Sequence[str]:
+        """Those that live, have the cluster, and run on another host."""
+        ...
+
+    async def reach(
+        self, peer: str, cluster: ClusterName, nodes: Sequence[NodeName], *, wait_s: float, speak: bool
+    ) -> Mapping[NodeName, Reach]:
+        """What it finds when it tries to reach them. Raises Unreachable: it said nothing; StoreError."""
         ...
 
 

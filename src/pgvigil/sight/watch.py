@@ -19,12 +19,13 @@ from pgvigil.model.sighting import (
 from pgvigil.model.spec import ClusterSpec, NodeSpec
 from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
-from pgvigil.ports.contract import Clock, NodePorts, Pinger, Shell, ShellLost, ShellRefused
+from pgvigil.ports.contract import Clock, NodePorts, Peers, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
 from pgvigil.sight.calm import says_nothing_new
 from pgvigil.sight.far import FarWatch
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
 from pgvigil.sight.own_loop import OwnLoop
+from pgvigil.sight.peers import PeerWatch
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
 from pgvigil.sight.streams import Streams
@@ -61,6 +62,7 @@ class ClusterWatch:
         grants: Callable[[], bool] = lambda: False,
         far: Mapping[NodeName, NodePorts] | None = None,
         own_loop: OwnLoop | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._own_loop, self._measures = own_loop or OwnLoop(clock), own_loop is None
@@ -69,6 +71,9 @@ class ClusterWatch:
             WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
         self.news = asyncio.Event()
+        self._peers = (
+            PeerWatch(spec, peers, clock, self._silent, self._answering, self._heard) if peers else None
+        )
         self._far = FarWatch(far or {}, clock, self.news.set)
         self.suspect: NodeName | None = None
         self._sql = {
@@ -106,6 +111,8 @@ class ClusterWatch:
             for host in self._witness_hosts:
                 group.create_task(host.run(self._answering, self.news.set))
                 group.create_task(self._ask_witness_host(host))
+            if self._peers:
+                group.create_task(self._peers.run(self._alarm))
             group.create_task(self._touch_suspect())
             if self._measures:
                 group.create_task(self._own_loop.run())
@@ -263,6 +270,15 @@ class ClusterWatch:
         if reach is not None:
             self._note_word(name, Witness(vantage, begun, reach))
             self.news.set()
+
+    def _silent(self) -> NodeName | None:
+        """The primary, while it does not answer us."""
+        name = self.suspect
+        return name if name is not None and isinstance(self._sql[name].look, NoAnswer) else None
+
+    def _heard(self, name: NodeName, word: Witness) -> None:
+        self._note_word(name, word)
+        self.news.set()
 
     def _note_word(self, name: NodeName, word: Witness) -> None:
         """The newest word of a vantage point, and when it last got through."""

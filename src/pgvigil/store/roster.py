@@ -8,8 +8,11 @@ cluster over waits for all of it.
 import asyncio
 import contextlib
 import json
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -34,6 +37,15 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def place() -> str:
+    """What this host's network is called: the same for all that look at nodes from here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/net').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
 class EtcdRoster:
     """`ports.contract.Roster` in etcd. `identity` stays the same when this controller is started again."""
 
@@ -47,6 +59,8 @@ class EtcdRoster:
         self._locks: dict[ClusterName, int] = {}
         self._clusters: tuple[ClusterName, ...] = ()
         self._seen: dict[str, tuple[int, float]] = {}
+        self._peers: tuple[Peer, ...] = ()
+        self._place = place()
         self._told: dict[str, Key] = {}
         self._trouble = ""
         self._log = structlog.get_logger()
@@ -71,6 +85,11 @@ class EtcdRoster:
         if cluster not in self._locks:
             return f"this controller ({self.name}) does not hold the lock of {cluster}"
         return ""
+
+    def elsewhere(self, cluster: ClusterName) -> list[str]:
+        """The other live controllers that have this cluster, and run on another host."""
+        there = (peer for peer in self._peers if cluster in peer.clusters and peer.name != self.name)
+        return [peer.name for peer in there if peer.place != self._place]
 
     async def enter(self, clusters: Sequence[ClusterName]) -> None:
         """Take a lease and say that we are here. Raises StoreError, Unsafe if the name is taken."""
@@ -121,6 +140,7 @@ class EtcdRoster:
             if self._seen[key.name][0] != key.created:
                 self._seen[key.name] = key.created, now
         peers = {peer.name: peer for peer in (self._peer(key, now) for key in there)}
+        self._peers = tuple(peers.values())
         return Census(peers, {ClusterName(cluster): key.value for cluster, key in owners.items()})
 
     def _peer(self, key: Key, now: float) -> Peer:
@@ -130,6 +150,7 @@ class EtcdRoster:
             fields["address"],
             frozenset(map(ClusterName, fields["clusters"])),
             now - self._seen[key.name][1],
+            fields["place"],
         )
 
     async def claim(self, cluster: ClusterName) -> bool:
@@ -209,7 +230,8 @@ class EtcdRoster:
                 )
             await keys.gateway.ask("/v3/lease/revoke", {"ID": str(there.lease)})
             there = None
-        fields = {"id": self._identity, "address": self.spec.address, "clusters": list(self._clusters)}
+        known = {"id": self._identity, "address": self.spec.address, "place": self._place}
+        fields = {**known, "clusters": list(self._clusters)}
         condition = keys.modified(key, there.modified if there else 0)
         if not await keys.change([condition], [keys.put(key, json.dumps(fields), lease=self._lease)]):
             raise StoreError(f"the controller {self.name} was announced by somebody else just now")
