@@ -44,12 +44,19 @@ def members(cluster: Cluster) -> Iterator[tuple[Etcd, tuple[LabHost, ...]]]:
 class Mesh:
     """The controllers, by name, and what must hold whatever happens to them."""
 
-    def __init__(self, cluster: Cluster, etcd: Etcd, etcd_hosts: tuple[LabHost, ...], writer: Writer) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        etcd: Etcd,
+        etcd_hosts: tuple[LabHost, ...],
+        writer: Writer,
+        sections: Sections | None = None,
+    ) -> None:
         self.cluster, self.etcd, self.etcd_hosts, self.writer = cluster, etcd, etcd_hosts, writer
         self.hosts = {name: cluster.lab.add_witness(name) for name in CONTROLLERS}
         prefix = f"/{uuid4().hex[:8]}"
         self.controllers = {
-            name: Product(cluster, store=self._store(name, prefix), host=host)
+            name: Product(cluster, sections, store=self._store(name, prefix), host=host)
             for name, host in self.hosts.items()
         }
 
@@ -116,6 +123,12 @@ class Mesh:
             assert self.hold(), [each.status()["decision"] for each in self.controllers.values()]
             time.sleep(0.1)
 
+    def await_caught_up(self, primary: LabHost, standby: LabHost) -> None:
+        """Until the standby has all that the primary has written until now."""
+        written = self.cluster.value(primary, "select pg_current_wal_lsn()")
+        asked = f"select pg_last_wal_replay_lsn() >= '{written}'"
+        await_that(lambda: self.cluster.value(standby, asked) is True, 60, "the standby has caught up")
+
     def await_killed(self, *names: str) -> None:
         """Until all of these have died at the points at which they were to."""
         await_that(
@@ -126,13 +139,16 @@ class Mesh:
         """Whether a controller has found that the primary crashed."""
         return any(each.found("primary_crashed") for each in self.controllers.values())
 
-    def ends(self, generation: int, *, seen_by: str) -> None:
-        """All is well, nothing is lost, each generation was promoted once, and never two acknowledged."""
+    def ends(self, generation: int, *, seen_by: str, lost_at_most: int = 0) -> None:
+        """All is well, nothing is lost, each generation was promoted once, and never two acknowledged.
+
+        `lost_at_most`: in async mode the rows of the last moment go with a host that does not answer.
+        """
         primary = self.await_generation(generation, seen_by=seen_by)
         self.writer.stop()
         with self.cluster.lab.connect(primary) as connection:
             lost = self.writer.lost(connection)
-        assert not lost, self[seen_by].explain(AssertionError(f"lost: {lost}"))
+        assert len(lost) <= lost_at_most, self[seen_by].explain(AssertionError(f"lost: {lost}"))
         turns = [name for name, _ in groupby(ack.node for ack in self.writer.acks)]
         assert len(turns) <= generation, f"more turns than generations, so two wrote at once: {turns}"
         promoted = [e["generation"] for e in self[seen_by].events() if e["kind"] == "promoted"]
@@ -140,10 +156,10 @@ class Mesh:
 
 
 @contextmanager
-def mesh(cluster: Cluster) -> Iterator[Mesh]:
+def mesh(cluster: Cluster, sections: Sections | None = None) -> Iterator[Mesh]:
     """Etcd runs and a writer writes; no controller runs yet. All end afterwards."""
     with members(cluster) as (etcd, hosts), cluster.lab.writer(cluster.nodes) as writer:
-        made = Mesh(cluster, etcd, hosts, writer)
+        made = Mesh(cluster, etcd, hosts, writer, sections)
         try:
             yield made
         finally:

@@ -6,6 +6,9 @@ import pytest
 
 from tests.etcd import needs_etcd
 from tests.faults.mesh import LEASE_S, Mesh, mesh
+from tests.faults.test_host_lost import IN_FLIGHT
+from tests.faults.test_witness import without_a_shell
+from tests.faults.trial import QUICK
 from tests.lab import Cluster, LabHost, await_that, faults
 
 pytestmark = [pytest.mark.faults, needs_etcd, pytest.mark.timeout(400)]
@@ -73,3 +76,35 @@ def test_controllers_and_etcd_that_are_cut_off_or_gone_do_no_harm_and_begin_noth
         run.stays_without_a_primary(for_s=1.5)
         run.etcd.start()
         run.ends(4, seen_by=third)
+
+
+# S2-11, S4-11
+def test_a_split_that_another_controller_sees_through_is_no_failover_and_a_loss_that_it_confirms_is(
+    pair: Cluster,
+) -> None:
+    with mesh(pair, QUICK) as run:
+        owner, heir, third = run.heirs()
+        for name in (owner, heir, third):
+            run[name].start(healthy=False)
+        for name in (owner, heir, third):
+            run.await_guarded(owner, seen_by=name)
+
+        first = primary_of(run)
+        (standby,) = run.cluster.standbys()
+        faults.isolate(first, [run.hosts[owner].address, standby.address])  # without the others: a lost host
+        told = run[owner].await_finding("primary_unseen")
+        assert f"controller {heir} reaches it" in told["evidence"]
+        run.stays(1, for_s=3, seen_by=owner)
+        faults.heal(first)
+        run.await_caught_up(first, standby)
+
+        without_a_shell(standby)
+        faults.lose_host(first)
+        try:
+            verdict = run[owner].await_event("primary_lost", generation=2, within_s=60)
+        finally:
+            faults.thaw(standby)
+        confirmed = {f"controller {name} cannot reach it either" for name in (heir, third)}
+        assert confirmed & set(verdict["evidence"])
+        faults.revive_host(first)
+        run.ends(2, seen_by=owner, lost_at_most=IN_FLIGHT)

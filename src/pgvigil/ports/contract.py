@@ -305,7 +305,7 @@ class Mailbox(Protocol):
         ...
 
     async def take(self, letter: Letter) -> bool:
-        """Make it ours to carry out; False: it was withdrawn, or is not for us. After StoreError: `reject`."""
+        """Make it ours to carry out; False: it was withdrawn, or is not for us. StoreError: `reject`."""
         ...
 
     async def reject(self, letter: Letter, text: str) -> None:

@@ -25,6 +25,8 @@ SPARE_S: Final = 2.0
 """So much longer than the attempts themselves an answer is waited for."""
 AT_ONCE: Final = 64
 """So many questions are answered at once; what is asked beyond that goes unanswered."""
+ASKED_AT_ONCE: Final = 32
+"""So many of ours are under way at once: when everything is silent, etcd is not buried in questions."""
 WAIT_MAX_S: Final = 5.0
 NODES_MAX: Final = 100
 KEPT_S: Final = 10.0
@@ -36,7 +38,7 @@ class EtcdPeers:
 
     def __init__(self, roster: EtcdRoster) -> None:
         self._keys, self._roster = roster.keys, roster
-        self._answering = 0
+        self._answering = self._asked = 0
 
     def others(self, cluster: ClusterName) -> Sequence[str]:
         """The other live controllers that have the cluster, and look at it from another host."""
@@ -46,16 +48,21 @@ class EtcdPeers:
         self, peer: str, cluster: ClusterName, nodes: Sequence[NodeName], *, wait_s: float, speak: bool
     ) -> Mapping[NodeName, Reach]:
         """Have it try to reach these nodes. Raises Unreachable: it said nothing; StoreError."""
+        if self._asked >= ASKED_AT_ONCE:
+            raise Unreachable(f"{peer} is not asked: too many questions are under way")
         number, me = uuid4().hex, self._roster.name
         fields = {"from": me, "cluster": cluster, "nodes": list(nodes), "wait_s": wait_s, "speak": speak}
-        await self._put(f"look/{peer}/{number}", fields)
+        self._asked += 1
         try:
+            await self._put(f"look/{peer}/{number}", fields)
             async with asyncio.timeout(wait_s + SPARE_S):
                 while (answer := await self._keys.get(f"seen/{me}/{number}")) is None:  # noqa: ASYNC110
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             await self._delete(f"look/{peer}/{number}")
             raise Unreachable(f"{peer} does not say what it sees") from None
+        finally:
+            self._asked -= 1
         return {NodeName(name): Reach(word) for name, word in json.loads(answer.value).items()}
 
     async def attend(self, spec: Callable[[ClusterName], ClusterSpec]) -> None:

@@ -60,7 +60,7 @@ class EtcdRoster:
         self._clusters: tuple[ClusterName, ...] = ()
         self._seen: dict[str, tuple[int, float]] = {}
         self._peers: tuple[Peer, ...] = ()
-        self._place = place()
+        self.place = place()
         self._told: dict[str, Key] = {}
         self._trouble = ""
         self._log = structlog.get_logger()
@@ -89,7 +89,7 @@ class EtcdRoster:
     def elsewhere(self, cluster: ClusterName) -> list[str]:
         """The other live controllers that have this cluster, and run on another host."""
         there = (peer for peer in self._peers if cluster in peer.clusters and peer.name != self.name)
-        return [peer.name for peer in there if peer.place != self._place]
+        return [peer.name for peer in there if peer.place != self.place]
 
     async def enter(self, clusters: Sequence[ClusterName]) -> None:
         """Take a lease and say that we are here. Raises StoreError, Unsafe if the name is taken."""
@@ -150,7 +150,7 @@ class EtcdRoster:
             fields["address"],
             frozenset(map(ClusterName, fields["clusters"])),
             now - self._seen[key.name][1],
-            fields["place"],
+            fields.get("place", ""),
         )
 
     async def claim(self, cluster: ClusterName) -> bool:
@@ -230,7 +230,7 @@ class EtcdRoster:
                 )
             await keys.gateway.ask("/v3/lease/revoke", {"ID": str(there.lease)})
             there = None
-        known = {"id": self._identity, "address": self.spec.address, "place": self._place}
+        known = {"id": self._identity, "address": self.spec.address, "place": self.place}
         fields = {**known, "clusters": list(self._clusters)}
         condition = keys.modified(key, there.modified if there else 0)
         if not await keys.change([condition], [keys.put(key, json.dumps(fields), lease=self._lease)]):
