@@ -78,7 +78,6 @@ def test_controllers_and_etcd_that_are_cut_off_or_gone_do_no_harm_and_begin_noth
         run.ends(4, seen_by=third)
 
 
-# S2-11, S4-11
 def test_a_split_that_another_controller_sees_through_is_no_failover_and_a_loss_that_it_confirms_is(
     pair: Cluster,
 ) -> None:
