@@ -63,7 +63,10 @@ class EtcdPeers:
             raise Unreachable(f"{peer} does not say what it sees") from None
         finally:
             self._asked -= 1
-        return {NodeName(name): Reach(word) for name, word in json.loads(answer.value).items()}
+        try:
+            return {NodeName(name): Reach(word) for name, word in json.loads(answer.value).items()}
+        except (ValueError, AttributeError) as wrong:
+            raise Unreachable(f"what {peer} says is not understood", detail=str(wrong)) from wrong
 
     async def attend(self, spec: Callable[[ClusterName], ClusterSpec]) -> None:
         """Answer what the others ask, until cancelled. `spec`: of a cluster; raises UsageError."""
