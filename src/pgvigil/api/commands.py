@@ -6,6 +6,7 @@ With `Accept: text/event-stream` progress comes while it runs, then the outcome.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
 from typing import Final
 
 from pgvigil.api import wire
@@ -26,11 +27,17 @@ STATUS: Final = {
 }
 NAMES: Final = {tag.replace("_", "-"): tag for tag in COMMANDS}
 """Last part of the path → tag."""
+WHO: Final = "who"
+"""The field of a command that says whose it is: nobody is asked who he is, the gate knows."""
 
 
-def read_order(cluster: str, name: str, body: bytes) -> wire.Order:
-    """The order of a request. Raises UsageError that names the place."""
+def read_order(cluster: str, name: str, body: bytes, who: str) -> wire.Order:
+    """The order of a request by `who`, whom the gate knows. Raises UsageError that names the place."""
     given = wire.decode_line(body) if body.strip() else {}
+    if WHO in given:
+        raise UsageError("the request is wrong", detail="who: unknown; a token or certificate says that")
+    if WHO in {field.name for field in fields(COMMANDS[NAMES[name]])}:
+        given = {**given, WHO: who}
     order: Json = {key: given.pop(key) for key in ("dry_run", "within_s") if key in given}
     if "kind" in given:
         raise UsageError("the request is wrong", detail="kind: unknown")

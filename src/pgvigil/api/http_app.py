@@ -137,7 +137,7 @@ def _add_command(app: FastAPI, face: Face, name: str, command: type[Any]) -> Non
     async def give(request: Request, cluster: Cluster) -> Response:
         known = await face.named(cluster)
         giver = face.giver(request, known, name)
-        order = commands.read_order(known, name, await request.body())
+        order = commands.read_order(known, name, await request.body(), giver.who)
         if streams(request):
             return sse(commands.carry_out_aloud(face.ops, order, giver))
         outcome = await commands.carry_out(face.ops, order, giver)

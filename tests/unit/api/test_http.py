@@ -307,6 +307,17 @@ def test_tokens_expire_and_can_be_taken_away_while_it_serves(
     run(story)
 
 
+def test_whose_a_change_of_parameters_is_says_the_token_and_nobody_else(run: Run) -> None:
+    async def story(api: Served) -> None:
+        assert (await api.post("/clusters/orders/set-parameters", {"changes": {"jit": "off"}})).status == 200
+        assert (await api.post("/clusters/orders/roll-back-parameters", {"version": 1})).status == 200
+        assert [getattr(order[1], "who", "") for order in api.ops.orders] == ["token a-operator"] * 2
+        claimed = {"changes": {"jit": "off"}, "who": "ann"}
+        assert (await api.post("/clusters/orders/set-parameters", claimed)).status == 400
+
+    run(story)
+
+
 def test_a_command_with_its_fields(run: Run) -> None:
     async def story(api: Served) -> None:
         answer = await api.post("/clusters/orders/switchover", {"to": "pg2", "within_s": 5})
@@ -331,6 +342,7 @@ def test_a_command_with_its_fields(run: Run) -> None:
         ({"to": 1}, "command.to"),
         ({"too": "pg2"}, "command.too"),
         ({"kind": "failover"}, "kind"),
+        ({"who": "ann"}, "who"),
         ({"within_s": 0}, "within_s"),
         ({"within_s": 1e99}, "within_s"),
         ({"within_s": float("nan")}, "within_s"),
