@@ -50,13 +50,12 @@ class Mesh:
         etcd: Etcd,
         etcd_hosts: tuple[LabHost, ...],
         writer: Writer,
-        sections: Sections | None = None,
     ) -> None:
         self.cluster, self.etcd, self.etcd_hosts, self.writer = cluster, etcd, etcd_hosts, writer
         self.hosts = {name: cluster.lab.add_witness(name) for name in CONTROLLERS}
         prefix = f"/{uuid4().hex[:8]}"
         self.controllers = {
-            name: Product(cluster, sections, store=self._store(name, prefix), host=host)
+            name: Product(cluster, store=self._store(name, prefix), host=host)
             for name, host in self.hosts.items()
         }
 
@@ -156,10 +155,10 @@ class Mesh:
 
 
 @contextmanager
-def mesh(cluster: Cluster, sections: Sections | None = None) -> Iterator[Mesh]:
+def mesh(cluster: Cluster) -> Iterator[Mesh]:
     """Etcd runs and a writer writes; no controller runs yet. All end afterwards."""
     with members(cluster) as (etcd, hosts), cluster.lab.writer(cluster.nodes) as writer:
-        made = Mesh(cluster, etcd, hosts, writer, sections)
+        made = Mesh(cluster, etcd, hosts, writer)
         try:
             yield made
         finally:
