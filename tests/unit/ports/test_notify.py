@@ -197,6 +197,18 @@ def test_a_message_says_what_to_do() -> None:
     assert english.mood == "failure"
 
 
+def test_a_message_without_a_hint_says_where_to_read() -> None:
+    mailbox = Mailbox(TARGET)
+    mailbox.take(event("found_standby_down"), 0.0)
+    mailbox.take(event("rejoined", Level.INFO), 0.0)
+    both = mailbox.due(5.0, NOON)
+    body = message(both, TARGET, mailbox.local).body
+    assert "What to do: found_standby_down in docs/operate/runbook.md" in body
+    assert "rejoined in docs" not in body
+    chinese = message(both, replace(TARGET, language=Language.ZH), mailbox.local).body
+    assert "处理办法：docs/zh-CN/runbook.md：found_standby_down" in chinese
+
+
 def test_own_templates_fill_and_leave_out_empty_lines() -> None:
     target = replace(
         TARGET, title="{cluster}/{kind}{more} {{x}}", body="{text}\n> {hint}\n{node}: {evidence}"

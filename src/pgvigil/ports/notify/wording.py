@@ -117,13 +117,20 @@ def _words(
         "evidence": "; ".join(event.evidence),
         "generation": str(event.generation or ""),
         "headline": _headline(event, chinese=chinese),
-        "hint": event.hint,
+        "hint": event.hint or _runbook(event, chinese=chinese),
         "kind": event.kind,
         "level": LEVELS[event.level] if chinese else event.level.value,
         "more": more,
         "node": event.node or "",
         "text": event.text,
     }
+
+
+def _runbook(event: Event, *, chinese: bool) -> str:
+    """Where to read what to do, for what is graver than news and has no hint of its own."""
+    if event.level is Level.INFO:
+        return ""
+    return f"docs/zh-CN/runbook.md：{event.kind}" if chinese else f"{event.kind} in docs/operate/runbook.md"
 
 
 def _headline(event: Event, *, chinese: bool) -> str:
