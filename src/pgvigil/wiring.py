@@ -17,11 +17,10 @@ from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.fleet import Fleet
-from pgvigil.controller.forwarding import Forwarding
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
-from pgvigil.controller.shared_fleet import SharedFleet
+from pgvigil.controller.shared_fleet import SharedFleet, share
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.check import CheckItem
 from pgvigil.model.etcd import EtcdSpec
@@ -49,10 +48,10 @@ from pgvigil.store.memory import MemoryStore
 from pgvigil.store.peers import EtcdPeers
 from pgvigil.store.readonly import ReadOnlyStore
 from pgvigil.store.roster import EtcdRoster
+from pgvigil.store.sharing import shared_store
 from pgvigil.store.sqlite import FILE_NAME, SqliteStore
 from pgvigil.store.transactions import Transactions
 
-POLL_S = 1.0
 """Controllers that share a fleet look after each other this often, or six times in a lease's time."""
 FIRST_ANSWER_S = 5.0
 """So long a health check waits for the first look: a "no" before it would take nodes out of service."""
@@ -170,28 +169,13 @@ async def _store(
         yield shared
 
 
-@contextlib.asynccontextmanager
-async def shared_store(
-    spec: EtcdSpec, identity: str, clusters: Sequence[ClusterName]
-) -> AsyncIterator[tuple[EtcdStore, EtcdRoster]]:
-    """The state in etcd, and this controller's place there, with a lease that is kept.
-
-    Raises StoreError, Unsafe.
-    """
-    gateway = Gateway(spec)
-    try:
-        keys = Transactions(gateway, spec.name)
-        roster = EtcdRoster(keys, spec, identity)
-        async with EtcdStore(keys, roster.lock) as store, asyncio.TaskGroup() as group:
-            await roster.enter(clusters)
-            renewing = group.create_task(roster.run(), name="lease")
-            try:
-                yield store, roster
-            finally:
-                renewing.cancel()
-                await roster.leave()
-    finally:
-        await gateway.close()
+def _shared(
+    fleet: Fleet, roster: EtcdRoster | None, store: Store, spec: EtcdSpec | None
+) -> SharedFleet | None:
+    if roster is None or spec is None:
+        return None
+    clock, log, mailbox = SystemClock(), structlog.get_logger(), EtcdMailbox(roster)
+    return share(fleet, roster, store, clock, log, mailbox, lease_s=spec.lease_s)
 
 
 async def _take(roster: EtcdRoster, cluster: ClusterName) -> None:
@@ -242,7 +226,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             )
             telling.report_to(fleet.noted, fleet.primary_of)
             group.create_task(telling.run())
-            shared = share(fleet, roster, store, config.store.lease_s) if roster and config.store else None
+            shared = _shared(fleet, roster, store, config.store)
             ops = shared or fleet
             if shared and roster and peers:
                 group.create_task(letters(roster, shared).attend())
@@ -307,13 +291,6 @@ async def _to_sqlite(
             await migrate.bring(what, here)
         await there.forget_records()
     return what.counts()
-
-
-def share(fleet: Fleet, roster: EtcdRoster, store: Store, lease_s: float) -> SharedFleet:
-    """This controller's share of the fleet, looked after often enough for a lease of that time."""
-    poll_s, log = min(POLL_S, lease_s / 6), structlog.get_logger()
-    others = Forwarding(EtcdMailbox(roster), roster.name, log)
-    return SharedFleet(fleet, roster, store, SystemClock(), log, others, poll_s=poll_s, settle_s=2 * lease_s)
 
 
 def letters(roster: EtcdRoster, shared: SharedFleet) -> Letters:

@@ -23,8 +23,10 @@ from pgvigil.model.roster import Census, moves
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Hold
 from pgvigil.model.units import ClusterName, Instant
-from pgvigil.ports.contract import Clock, Roster, Store
+from pgvigil.ports.contract import Clock, Mailbox, Roster, Store
 
+POLL_S: Final = 1.0
+"""Between two looks; less with a short lease."""
 ESSENTIAL: Final = (
     "health",
     "phase",
@@ -250,6 +252,21 @@ class SharedFleet:
 
     def _unknown(self, cluster: ClusterName) -> UsageError:
         return UsageError(f"there is no cluster {cluster!r}", detail=f"known: {', '.join(self._specs)}")
+
+
+def share(
+    fleet: Fleet,
+    roster: Roster,
+    store: Store,
+    clock: Clock,
+    log: Log,
+    mailbox: Mailbox,
+    *,
+    lease_s: float,
+) -> SharedFleet:
+    """This controller's share of the fleet, looked after often enough for a lease of that time."""
+    others, poll_s = Forwarding(mailbox, roster.name, log), min(POLL_S, lease_s / 6)
+    return SharedFleet(fleet, roster, store, clock, log, others, poll_s=poll_s, settle_s=2 * lease_s)
 
 
 def _essence(status: Json) -> Json:

@@ -5,7 +5,7 @@ the condition that the lock is still the one it took, and that the record is the
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,8 @@ TRIES: Final = 50
 
 Locks = Callable[[ClusterName], int | None]
 """The revision of etcd at which this controller took the cluster's lock; None: it does not hold it."""
+Pack = Callable[[Draft], Awaitable[bytes]]
+"""A recording as a file."""
 
 
 def owner_key(cluster: ClusterName) -> str:
@@ -49,13 +51,23 @@ class EtcdStore:
     """`ports.contract.Store` in etcd. `locks` tells which clusters may be written."""
 
     def __init__(
-        self, keys: Transactions, locks: Locks, *, events_kept: int = EVENTS_KEPT, writes: bool = True
+        self,
+        keys: Transactions,
+        locks: Locks,
+        *,
+        events_kept: int = EVENTS_KEPT,
+        writes: bool = True,
+        pack: Pack | None = None,
     ) -> None:
-        """`writes`: whether anything will be written; else nothing is prepared for that."""
+        """`writes`: whether anything will be written; else nothing is prepared for that.
+
+        `pack`: how recordings are packed; else in a thread.
+        """
         self._keys, self._locks, self._writes = keys, locks, writes
         self._events = EtcdEvents(keys, events_kept)
         self._shelf = EtcdShelf(keys)
         self._read: dict[ClusterName, _Known] = {}
+        self._pack = pack or self._in_a_thread
         self._packer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgvigil-recordings")
 
     async def __aenter__(self) -> Self:
@@ -179,9 +191,11 @@ class EtcdStore:
         return await self._events.one(number)
 
     async def keep(self, draft: Draft) -> None:
-        """Keep a recording; the oldest make room. Packed in a thread: nothing waits for it."""
-        body = await asyncio.get_running_loop().run_in_executor(self._packer, packed, draft)
-        await self._shelf.keep(draft, body)
+        """Keep a recording; the oldest make room. Nothing waits for it."""
+        await self._shelf.keep(draft, await self._pack(draft))
+
+    async def _in_a_thread(self, draft: Draft) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._packer, packed, draft)
 
     async def recordings(self, cluster: ClusterName) -> tuple[Kept, ...]:
         """The recordings that are kept, oldest first."""

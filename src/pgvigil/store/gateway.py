@@ -44,8 +44,8 @@ class Unanswered(StoreError):
     """No server said whether it was carried out."""
 
 
-class _Failed(Exception):
-    """One attempt at one server. `maybe`: it may have been carried out all the same."""
+class AttemptFailed(Exception):
+    """One attempt at one server failed. `maybe`: it may have been carried out all the same."""
 
     def __init__(self, why: str, *, maybe: bool) -> None:
         super().__init__(why)
@@ -86,7 +86,7 @@ class Gateway:
         """The same of this very server, asked once. Raises StoreError."""
         try:
             return await self._attempt(url, path, body, ATTEMPT_S)
-        except _Failed as failure:
+        except AttemptFailed as failure:
             raise StoreError("etcd does not answer", detail=str(failure), hint=HINT) from None
 
     async def _call(self, path: str, body: Json, *, again: bool, within_s: float) -> Json:
@@ -96,7 +96,7 @@ class Gateway:
             url = self.spec.endpoints[self._turn % len(self.spec.endpoints)]
             try:
                 return await self._attempt(url, path, body, min(left, ATTEMPT_S))
-            except _Failed as failure:
+            except AttemptFailed as failure:
                 failures[url] = str(failure)
                 if self.spec.endpoints[self._turn % len(self.spec.endpoints)] == url:
                     self._turn += 1  # else another call has moved on from it already
@@ -111,14 +111,14 @@ class Gateway:
         if self.spec.user and not self._token:
             await self._log_in(url, within_s)
         try:
-            return await self._post(url, path, body, within_s, self._token)
+            return await self.post(url, path, body, within_s, self._token)
         except _NoToken:
             self._token = ""
         await self._log_in(url, within_s)
         try:
-            return await self._post(url, path, body, within_s, self._token)
+            return await self.post(url, path, body, within_s, self._token)
         except _NoToken as refused:
-            raise _Failed(str(refused), maybe=False) from None
+            raise AttemptFailed(str(refused), maybe=False) from None
 
     async def _log_in(self, url: str, within_s: float) -> None:
         """A token for user and password. They are valid for some minutes only (etcd: simple token)."""
@@ -127,16 +127,17 @@ class Gateway:
                 return
             login = {"name": self.spec.user, "password": await _password(self.spec)}
             try:
-                answer = await self._post(url, "/v3/auth/authenticate", login, within_s, "")
+                answer = await self.post(url, "/v3/auth/authenticate", login, within_s, "")
             except _NoToken as refused:
                 raise StoreError(
                     "etcd refuses our login", detail=str(refused), hint="check store.user and its password"
                 ) from None
-            except _Failed as failure:
-                raise _Failed(str(failure), maybe=False) from None
+            except AttemptFailed as failure:
+                raise AttemptFailed(str(failure), maybe=False) from None
             self._token = str(answer["token"])
 
-    async def _post(self, url: str, path: str, body: Json, within_s: float, token: str) -> Json:
+    async def post(self, url: str, path: str, body: Json, within_s: float, token: str) -> Json:
+        """One attempt at one server. Raises AttemptFailed, StoreError, or that another token is needed."""
         from aiohttp import ClientConnectorError, ClientError  # it takes 0.3 s to import
 
         headers = {"Content-Type": "application/json", **({"Authorization": token} if token else {})}
@@ -146,12 +147,15 @@ class Gateway:
                 async with self._client().post(f"{url}{path}", data=data, headers=headers) as answer:
                     text = await answer.text()
         except TimeoutError:
-            raise _Failed(f"no answer within {within_s:.1f} s", maybe=True) from None
+            raise AttemptFailed(f"no answer within {within_s:.1f} s", maybe=True) from None
         except ClientConnectorError as refused:
-            raise _Failed(str(refused), maybe=False) from None
+            raise AttemptFailed(str(refused), maybe=False) from None
         except (ClientError, OSError) as broken:
-            raise _Failed(str(broken) or type(broken).__name__, maybe=True) from None
-        return _judged(answer.status, text)
+            raise AttemptFailed(str(broken) or type(broken).__name__, maybe=True) from None
+        try:
+            return judged(answer.status, json.loads(text))
+        except ValueError:
+            raise AttemptFailed(f"HTTP status {answer.status}, and no JSON", maybe=True) from None
 
     def _client(self) -> "ClientSession":
         from aiohttp import ClientSession, ClientTimeout, TCPConnector
@@ -165,17 +169,13 @@ class Gateway:
         return self._session
 
 
-def _judged(status: int, text: str) -> Json:
-    """The answer, or what is wrong. Raises _Failed, _NoToken or StoreError."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        raise _Failed(f"HTTP status {status}, and no JSON", maybe=True) from None
+def judged(status: int, answer: object) -> Json:
+    """What etcd answered, or what is wrong. Raises AttemptFailed, StoreError, or that a token is needed."""
     if not isinstance(answer, dict):
-        raise _Failed(f"HTTP status {status}, and no object", maybe=True)
+        raise AttemptFailed(f"HTTP status {status}, and no object", maybe=True)
     if status == 200:
         return answer
-    said = str(answer.get("message") or answer.get("error") or text[:200])
+    said = str(answer.get("message") or answer.get("error") or f"HTTP status {status}")
     code = answer.get("code")
     if code == UNAUTHENTICATED or any(words in said for words in TOKENS):
         raise _NoToken(said)
@@ -196,7 +196,7 @@ def _judged(status: int, text: str) -> Json:
             hint="compact and defragment it, then: etcdctl alarm disarm; see its --auto-compaction-retention",
         )
     if code in ELSEWHERE:
-        raise _Failed(said, maybe=True)
+        raise AttemptFailed(said, maybe=True)
     raise StoreError("etcd refuses", detail=said, hint=HINT)
 
 

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -30,6 +30,18 @@ COUNTS: Final = 2 / 3
 RENEWED: Final = 1 / 3
 AGAIN_S: Final = 0.1
 """After a renewal that failed."""
+
+
+class Log(Protocol):
+    """What is told to people."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something happened."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Somebody should look at it."""
+        ...
 
 
 def uptime() -> float:
@@ -50,7 +62,13 @@ class EtcdRoster:
     """`ports.contract.Roster` in etcd. `identity` stays the same when this controller is started again."""
 
     def __init__(
-        self, keys: Transactions, spec: EtcdSpec, identity: str, *, now: Callable[[], float] = uptime
+        self,
+        keys: Transactions,
+        spec: EtcdSpec,
+        identity: str,
+        *,
+        now: Callable[[], float] = uptime,
+        log: Log | None = None,
     ) -> None:
         self.name = spec.name
         self.keys, self.spec, self._identity, self._now = keys, spec, identity, now
@@ -63,7 +81,7 @@ class EtcdRoster:
         self.place = place()
         self._told: dict[str, Key] = {}
         self._trouble = ""
-        self._log = structlog.get_logger()
+        self._log: Log = log or structlog.get_logger()
 
     @property
     def lease(self) -> int:
