@@ -9,7 +9,6 @@ the row is safe.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.synchrony import Told
 from pgvigil.sim.wal import Record
 
@@ -46,6 +45,8 @@ class _Client:
     """Since when it could not write."""
     row: int = 0
     """The row that it waits for; 0: none."""
+    measures: bool = False
+    """Whether it is the one beside the controller."""
 
 
 class Clients:
@@ -62,15 +63,16 @@ class Clients:
         """Write from now on."""
         world = self._world
         first = next(iter(world.servers.values()))
-        for place in world.places():
-            world.loop.call_later(world.rng.uniform(1.0, 2.0), self._write, _Client(place, first))
+        for place in world.client_places():
+            client = _Client(place, first, measures=place == world.client_places()[0])
+            world.loop.call_later(world.rng.uniform(1.0, 2.0), self._write, client)
 
     def _write(self, client: _Client) -> None:
         world, now = self._world, self._world.loop.time()
         server = self._reached(client)
         if server is None:
             client.failed = now if client.failed is None else client.failed
-            wait = RETRY_S if client.place == CONTROLLER else 0.5
+            wait = RETRY_S if client.measures else 0.5
             if now - client.failed > 20.0:
                 wait = 0.5
             world.loop.call_later(wait, self._write, client)
@@ -103,7 +105,7 @@ class Clients:
             world.loop.call_later(RETRY_S, self._write, client)
             return
         since = since if client.failed is None else client.failed
-        if client.place == CONTROLLER and (client.failed is not None or now - since > NOTICED_S):
+        if client.measures and (client.failed is not None or now - since > NOTICED_S):
             self.outages.append((since, now - since))
         client.failed = None
         world.loop.call_later(world.rng.uniform(*WRITES_EVERY_S), self._write, client)

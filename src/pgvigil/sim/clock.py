@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +28,18 @@ else:
 
 class NothingLeft(RuntimeError):
     """Every task waits for something that will never come."""
+
+
+class Process:
+    """What all tasks of one process have in common: it may stand still, and go on."""
+
+    def __init__(self) -> None:
+        self.waiting: list[_Handle] = []
+        """What its tasks would have done while it stands still."""
+
+
+PROCESS: Final[ContextVar[Process | None]] = ContextVar("process", default=None)
+"""Whose task this is; None: the world's."""
 
 
 class _Handle:
@@ -55,6 +67,10 @@ class _Handle:
     def when(self) -> float:
         """When it is due; 0 if at once."""
         return max(self._at, 0.0)
+
+    def process(self) -> "Process | None":
+        """Whose it is."""
+        return None if self._context is None else self._context.get(PROCESS)
 
     def run(self) -> None:
         """Call it. What it raises ends the simulation: a task keeps its own errors, a callback is ours."""
@@ -104,6 +120,7 @@ class VirtualLoop(_Loop):
         self._timers: list[tuple[float, int, _Handle]] = []
         self._due: deque[_Handle] = deque()
         self._dead = 0
+        self._still: set[Process] = set()
         self._stopping: bool
         self.set_task_factory(self._make_task)
 
@@ -148,7 +165,25 @@ class VirtualLoop(_Loop):
         while timers and timers[0][0] <= self._now:
             due.append(heappop(timers)[2])
         for _ in range(len(due)):
-            due.popleft().run()
+            handle = due.popleft()
+            if self._still and (process := handle.process()) in self._still and process:
+                process.waiting.append(handle)
+            else:
+                handle.run()
+
+    def freeze(self, process: Process) -> None:
+        """Its tasks stand still from now on; what they wait for comes about all the same."""
+        self._still.add(process)
+
+    def thaw(self, process: Process) -> None:
+        """It goes on, with all that it missed, in that order."""
+        self._still.discard(process)
+        waiting, process.waiting = process.waiting, []
+        self._due.extend(waiting)
+
+    def is_frozen(self, process: Process) -> bool:
+        """Whether it stands still."""
+        return process in self._still
 
     def create_future(self) -> "asyncio.Future[Any]":
         """A future that hashes by number."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pgvigil.ports.contract import Output, ShellLost, ShellRefused
-from pgvigil.sim.scripts import Job, carry_out
+from pgvigil.sim.scripts import Job, carry_out, changes
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
@@ -89,6 +89,8 @@ class SimShell:
         host = self._host
         assert host is not None, "the controller's own shell is not simulated"
         network, home = self._life.world.network, self._life.place
+        if changes(host.server, script):
+            self._life.world.acts(self._life, f"{script} on {host.name}")
         answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         job = Job(host, script, stdin, self._life)
 

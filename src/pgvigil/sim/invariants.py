@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
-from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.promises import Promises
 from pgvigil.sim.synchrony import Told
 from pgvigil.sim.wal import Record
@@ -52,12 +51,14 @@ class Rules:
         self.by_hand: set[NodeName] = set()
         """Nodes on which a human did what no rule can answer for: see `was_promoted_by_hand`."""
         self._promoted: dict[int, NodeName] = {}
-        self.promises = Promises(world, self._broken)
+        self.promises = Promises(world, self.broken)
         self._asked_at = self._phase_at = 0.0
         self._generation = 0
+        self._asked_from = ""
         self.record: ClusterRecord | None = None
 
-    def _broken(self, rule: str, text: str) -> None:
+    def broken(self, rule: str, text: str) -> None:
+        """That must never be."""
         self._world.say("VIOLATION", f"{rule}: {text}")
         self.violations.append(Violation(rule, self._world.loop.time(), text))
 
@@ -68,21 +69,21 @@ class Rules:
 
     def drifted(self, text: str) -> None:
         """The product says something that the simulation does not know."""
-        self._broken("drift", text)
+        self.broken("drift", text)
 
     def crashed(self, error: BaseException) -> None:
         """The controller's own code raised something that it ought not to."""
         if type(error).__name__ != "StoreError":
-            self._broken("bug", f"{type(error).__name__}: {error}")
+            self.broken("bug", f"{type(error).__name__}: {error}")
 
     def not_well(self, trouble: str) -> None:
         """All was healed, and the cluster did not come back in order (I8)."""
-        self._broken("liveness", trouble)
+        self.broken("liveness", trouble)
 
     def saved(self, before: ClusterRecord | None, record: ClusterRecord) -> None:
         """A record became durable (I1, I6)."""
         if record.generation < self._generation:
-            self._broken("I1", f"generation {record.generation} after {self._generation}")
+            self.broken("I1", f"generation {record.generation} after {self._generation}")
         if self.record is None or (self.record.phase, self.record.generation) != (
             record.phase,
             record.generation,
@@ -102,7 +103,7 @@ class Rules:
         """
         world = self._world
         if before.paused and before.paused_until is None and not record.forced:
-            self._broken("I6", "an automatic failover while paused")
+            self.broken("I6", "an automatic failover while paused")
         primary, now = world.servers[before.primary], world.loop.time()
         if primary.state != "running" or not primary.takes_writes or now - primary.serving_since < STEADY_S:
             return
@@ -110,8 +111,8 @@ class Rules:
         network, here = world.network, primary.host.name
         places = [
             place
-            for place in world.places()
-            if place != here and self._place_lives(place) and network.both(CONTROLLER, place)
+            for place in world.vantage_places()
+            if place != here and self._place_lives(place) and network.both(world.seat.place, place)
         ]
         reaching = [
             place
@@ -122,7 +123,7 @@ class Rules:
         ]
         if len(reaching) * 2 > len(places):
             text = f"{before.primary} is replaced, although it serves and {', '.join(reaching)} reach it"
-            self._broken("I6", text)
+            self.broken("I6", text)
 
     def _place_lives(self, place: str) -> bool:
         hosts = {server.host.name: server.host for server in self._world.servers.values()}
@@ -134,18 +135,18 @@ class Rules:
         if not server.in_recovery:
             return
         if record is None or record.phase is not Phase.PROMOTING or record.primary != server.name:
-            if life.alive:
-                self._broken("I1", f"{server.name} is promoted, the record says {_words(record)}")
+            if self._world.in_charge(life):
+                self.broken("I1", f"{server.name} is promoted, the record says {_words(record)}")
             return
-        self._asked_at = self._world.loop.time()
+        self._asked_at, self._asked_from = self._world.loop.time(), life.place
         other = self._promoted.setdefault(record.generation, server.name)
         if other != server.name:
-            self._broken("I1", f"generation {record.generation} promotes {other} and {server.name}")
+            self.broken("I1", f"generation {record.generation} promotes {other} and {server.name}")
         revoked = record.deposed if record.fenced is Fenced.QUORUM else frozenset()
         best = self._furthest_standby(server, revoked)
         if best is not None:
             text = f"{server.name} ({server.data.end}) is promoted, {best.name} has {best.data.end}"
-            self._broken("I4", text)
+            self.broken("I4", text)
 
     def _furthest_standby(self, server: "Server", revoked: "frozenset[NodeName]") -> "Server | None":
         """A standby of the same history that the controller could ask, and that has more.
@@ -160,22 +161,23 @@ class Rules:
             kin = server.data.within(other.data)
             if other is server or not better or not kin or other.frozen or other.rejects:
                 continue
-            if self._known_well(other) and other.receiving.stream is None:
+            if self._known_well(other, self._asked_from) and other.receiving.stream is None:
                 return other
         return None
 
-    def _known_well(self, server: "Server") -> bool:
-        """Whether the controller has been able to reach that host, and its shell, for some time."""
+    def _known_well(self, server: "Server", here: str) -> bool:
+        """Whether a controller here has been able to reach that host, and its shell, for some time."""
         network, host = self._world.network, server.host
-        link = CONTROLLER, host.name
+        link = here, host.name
         usable = host.alive and not host.shell_broken and network.both(*link)
         since = max(network.steady_since(*link), host.changed_at)
         return usable and network.slow_s(*link) < SLOW_S and self._world.loop.time() - since > STEADY_S
 
     def _known_before(self, server: "Server") -> bool:
         """Whether it could be reached when the promotion was asked for: from then on there is no way back."""
-        since = max(self._world.network.steady_since(CONTROLLER, server.host.name), server.host.changed_at)
-        return self._known_well(server) and since < self._asked_at - STEADY_S
+        here = self._asked_from
+        since = max(self._world.network.steady_since(here, server.host.name), server.host.changed_at)
+        return self._known_well(server, here) and since < self._asked_at - STEADY_S
 
     def serves(self, server: "Server") -> None:
         """I2: a second node takes writes only if the first could not be fenced, and that was accepted.
@@ -194,9 +196,9 @@ class Rules:
             if other is server or not could or other.name in self.by_hand:
                 continue
             if record.fenced is not Fenced.RISK_ACCEPTED and other.name == record.previous:
-                self._broken("I2", f"{server.name} takes writes ({record.fenced}), {other.name} still lives")
+                self.broken("I2", f"{server.name} takes writes ({record.fenced}), {other.name} still lives")
             elif self._known_before(other) and self._world.loop.time() - other.serving_since > STEADY_S:
-                self._broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
+                self.broken("I2", f"{server.name} takes writes, {other.name} lives and can be fenced")
 
     def _left_behind(self, server: "Server", record: ClusterRecord) -> None:
         """I4: what an old primary has, and its host could have handed over, is not lost.
@@ -216,7 +218,7 @@ class Rules:
                 continue
             if rows := [record.row for record in behind if record.row]:
                 rule = "I5" if planned else "I4"
-                self._broken(rule, f"{server.name} takes writes without {len(rows)} rows of {other.name}")
+                self.broken(rule, f"{server.name} takes writes without {len(rows)} rows of {other.name}")
 
     def acknowledged(self, server: "Server", record: Record, told: Told) -> None:
         """A server tells a client that its commit is safe."""
@@ -233,18 +235,21 @@ class Rules:
         long = SLOW_FENCE_S
         if record.paused or age < long or self._world.guarded_since > now - long:
             return
-        if any(now - each.serving_since < long or not self._known_well(each) for each in (primary, server)):
+        here = self._world.seat.place
+        if any(
+            now - each.serving_since < long or not self._known_well(each, here) for each in (primary, server)
+        ):
             return
         if primary.takes_writes:
-            self._broken("I2", f"{server.name} acknowledges beside {primary.name} and is not fenced")
+            self.broken("I2", f"{server.name} acknowledges beside {primary.name} and is not fenced")
 
     def overwrites(self, server: "Server", above: "Server") -> None:
         """I7: a data directory is rewound or cloned over only while another primary of the record serves."""
         record = self.record
         if record is None or record.primary == server.name:
-            self._broken("I7", f"{server.name} is the primary of record and is overwritten")
+            self.broken("I7", f"{server.name} is the primary of record and is overwritten")
         elif record.primary != above.name or not above.takes_writes:
-            self._broken("I7", f"{server.name} is overwritten from {above.name}, which is not the primary")
+            self.broken("I7", f"{server.name} is overwritten from {above.name}, which is not the primary")
 
 
 def _words(record: ClusterRecord | None) -> str:

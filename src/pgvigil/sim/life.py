@@ -15,32 +15,64 @@ from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept
 from pgvigil.model.units import ClusterName
 from pgvigil.ports.contract import Store
+from pgvigil.sim.clock import Process
 
 if TYPE_CHECKING:
+    from pgvigil.controller.cluster import ClusterController
     from pgvigil.sim.world import World
 
 CONTROLLER = "controller"
-"""The place where the controller lives."""
+"""The place where a single controller lives."""
 
 
-class Life:
+class Life(Process):
     """A controller process, from its start to its kill."""
 
-    def __init__(self, world: "World") -> None:
-        self.world, self.place, self.alive = world, CONTROLLER, True
+    def __init__(self, world: "World", name: str = CONTROLLER, place: str = CONTROLLER) -> None:
+        super().__init__()
+        self.world, self.name, self.place, self.alive = world, name, place, True
         self.kill_after = 0
         """Killed at that many sends and saves from now; 0: not. Between two of them it has no effect on
         anything, so that these are all the moments at which it can be killed."""
+        self.freeze_after = 0
+        """Stands still at that many sends from now, with the words on its lips; 0: not."""
         self.kill_at_save = 0
         """Killed at that many turns of saving from now, two a save: before it, and after it; 0: not."""
         self.killed = asyncio.Event()
+        self.stopped = asyncio.Event()
+        """Set to end it in an orderly way (SIGTERM)."""
+        self.controller: ClusterController | None = None
+        """The one that it guards its cluster with, or did last."""
+        self._unsent: list[tuple[str, str, Callable[[], None]]] = []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still."""
+        return self.world.loop.is_frozen(self)
+
+    def freeze(self) -> None:
+        """SIGSTOP, or its machine is suspended: clocks run on."""
+        if self.alive and not self.frozen:
+            self.world.say(self.name, "stands still")
+            self.world.loop.freeze(self)
+
+    def thaw(self) -> None:
+        """It goes on, and knows nothing."""
+        if self.frozen:
+            self.world.say(self.name, "goes on")
+            self.freeze_after = 0
+            unsent, self._unsent = self._unsent, []
+            for message in unsent if self.alive else ():
+                self.world.network.send(*message)
+            self.world.loop.thaw(self)
 
     def kill(self) -> None:
         """From now on nothing it does counts."""
         if self.alive:
             self.alive = False
-            self.world.say("controller", "is killed")
+            self.world.say(self.name, "is killed")
             self.killed.set()
+            self.world.loop.thaw(self)
 
     def lives(self) -> None:
         """One more thing that it does. A dead one does nothing any more."""
@@ -48,12 +80,18 @@ class Life:
             self.kill_after -= 1
             if not self.kill_after:
                 self.kill()
+        if self.freeze_after and self.alive:
+            self.freeze_after -= 1
+            if not self.freeze_after:
+                self.freeze()
         if not self.alive:
             raise asyncio.CancelledError
 
     def sends(self, source: str, target: str, deliver: Callable[[], None]) -> None:
         """A message of this process."""
-        if self.alive:
+        if self.frozen:
+            self._unsent.append((source, target, deliver))
+        elif self.alive:
             self.world.network.send(source, target, deliver)
 
 
@@ -71,10 +109,14 @@ class KeptStore:
     async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> ClusterRecord:
         """See `Store`; the kill may fall just before or just after."""
         await self._saving()
+        saved = await self._save(record, events)
+        await self._saving()
+        return saved
+
+    async def _save(self, record: ClusterRecord, events: Sequence[Event]) -> ClusterRecord:
         before = await self._store.load(record.cluster)
         saved = await self._store.save(record, events)
         self._life.world.rules.saved(before, saved)
-        await self._saving()
         return saved
 
     async def add(self, events: Sequence[Event]) -> None:
@@ -138,4 +180,14 @@ class KeptStore:
         if self._life.world.store_broken:
             raise StoreError("the state cannot be written", detail="no space left on device")
         await asyncio.sleep(self._life.world.rng.uniform(0.0002, 0.004))
+        self._life.lives()
+
+
+class SharedStore(KeptStore):
+    """The store in etcd as one life of a controller sees it: it has its own times and failures."""
+
+    async def _save(self, record: ClusterRecord, events: Sequence[Event]) -> ClusterRecord:
+        return await self._store.save(record, events)  # rules are told by etcd
+
+    async def _turn(self) -> None:
         self._life.lives()

@@ -5,7 +5,6 @@ from typing import Final
 
 from pgvigil.model.command import Failover, Pause, Resume, Switchover
 from pgvigil.model.units import NodeName
-from pgvigil.sim.life import CONTROLLER
 from pgvigil.sim.server import STOPPED
 from pgvigil.sim.torment import Fault, Torment, between
 
@@ -142,7 +141,7 @@ class Nemesis(Torment):
 
     async def cut_from_the_controller(self) -> None:
         """The controller alone cannot reach a host."""
-        await self._cut(between([CONTROLLER], [self._victim().host.name]), 40.0)
+        await self._cut(between([self._world.seat.place], [self._victim().host.name]), 40.0)
 
     async def cut_a_host_off(self) -> None:
         """A host is cut off from everybody, with the clients on it."""
@@ -151,7 +150,8 @@ class Nemesis(Torment):
 
     async def cut_the_controller_off(self) -> None:
         """The controller is alone."""
-        await self._cut(between([CONTROLLER], [p for p in self._places() if p != CONTROLLER]), 40.0)
+        here = self._world.seat.place
+        await self._cut(between([here], [p for p in self._places() if p != here]), 40.0)
 
     async def cut_in_two(self) -> None:
         """Two groups of places cannot talk."""

@@ -27,8 +27,6 @@ IDLE_S: Final = (60.0, 3600.0)
 """Between them, and before the first, nothing happens for so long: see `World.pass_over`."""
 WELL_WITHIN_S: Final = 600.0
 """After healing, everything must be well within this: the longest pause between repairs is 300 s."""
-RESTART_S: Final = (0.2, 15.0)
-"""How long a killed controller stays away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +62,27 @@ def simulate(
     *,
     protection: Protection = Protection.ASYNC,
     script: Script | None = None,
+    controllers: int = 1,
 ) -> Report:
     """One course of events; the same seed gives the same one. `script`: in place of faults from the seed.
 
-    `spec`: a user's own cluster, in place of one with so many nodes and that protection.
+    `spec`: a user's own cluster, in place of one with so many nodes and that protection. `controllers`: more
+    than one share the cluster, and have their state in etcd.
     """
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _, __: None)  # what a killed controller leaves behind
     try:
         with simulated():
             chosen = spec or a_cluster(nodes, random.Random(seed), protection)  # noqa: S311  # to be repeated
-            return loop.run_until_complete(_run(loop, seed, chosen, script))
+            return loop.run_until_complete(_run(World(loop, seed, chosen, controllers), seed, script))
     finally:
         loop.close()
 
 
-async def _run(loop: VirtualLoop, seed: int, spec: ClusterSpec, script: Script | None) -> Report:
-    world = World(loop, seed, spec)
+async def _run(world: World, seed: int, script: Script | None) -> Report:
     nemesis = Nemesis(world, seed)
     world.begin()
-    control = asyncio.ensure_future(_controllers(world))
+    control = asyncio.gather(*(seat.run() for seat in world.seats))
     try:
         await asyncio.sleep(CALM_S)
         for _ in range(1 if script else world.rng.choice(ROUNDS)):
@@ -96,16 +95,7 @@ async def _run(loop: VirtualLoop, seed: int, spec: ClusterSpec, script: Script |
     finally:
         control.cancel()
         await asyncio.wait({control})
-    if not control.cancelled() and (error := control.exception()):
-        world.rules.crashed(error)
     return _report(world, seed)
-
-
-async def _controllers(world: World) -> None:
-    """One controller after another, each until it is killed."""
-    while True:
-        await world.control()
-        await asyncio.sleep(world.rng.uniform(*RESTART_S))
 
 
 async def _idle(world: World) -> None:
@@ -128,7 +118,7 @@ async def _until_well(world: World) -> bool:
 
 
 async def _trouble(world: World) -> str:
-    record = await world.store.load(world.spec.name)
+    record = await world.stored()
     if record is None:
         return "there is no record"
     if record.phase is not Phase.STABLE:
@@ -147,7 +137,7 @@ async def _trouble(world: World) -> str:
             return f"{server.name} does not stream from {primary.name}"
     if record.deposed:
         return f"{', '.join(sorted(record.deposed))} is deposed"
-    return _unprotected(world, record)
+    return (world.sharing.trouble() if world.sharing else "") or _unprotected(world, record)
 
 
 def _unprotected(world: World, record: ClusterRecord) -> str:

@@ -249,3 +249,14 @@ _TABLE: Final[tuple[tuple["re.Pattern[str]", Callable[[Job, "re.Match[str]", Rep
     (re.compile(r"^sync '[^']+'/pg_wal$"), lambda _, __, reply: reply(DONE)),
     (re.compile(r"^" + rebuilding.LINE.format(r"(\S+)", r"(\d+)", r"(\w+)")), rebuilding.bring_back),
 )
+_HARMLESS: Final = re.compile(
+    r"^timeout [\d.]+ '[^']+/pg_isready' |^ls '|^cd '[^']+' && LC_ALL=C '[^']+/pg_waldump' |^dd if=|"
+    r"^D='[^']+'; p=\d+; s=; kill -0"
+)
+
+
+def changes(server: "Server", script: str) -> bool:
+    """Whether a script changes something on its host."""
+    spec = server.spec
+    looks = (look_script(spec.data_dir, spec.bin_dir, slow=slow) for slow in (False, True))
+    return script not in looks and not _HARMLESS.search(script)

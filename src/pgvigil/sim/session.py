@@ -12,7 +12,7 @@ from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.units import SqlState
 from pgvigil.ports.contract import NoReply, QueryFailed, Rejected, Row, SessionEnded
 from pgvigil.sim.server import Server, State
-from pgvigil.sim.statements import Answer, execute
+from pgvigil.sim.statements import HARMLESS, Answer, execute
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
@@ -99,6 +99,8 @@ class SimSession:
         self._life.lives()
         if not self._open:
             raise self._gone()
+        if sql not in HARMLESS:
+            self._world.acts(self._life, f"{sql} on {self._server.name}")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[Row, ...]] = loop.create_future()
         self._asks[answer] = None

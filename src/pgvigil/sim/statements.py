@@ -343,3 +343,20 @@ _OF_SESSIONS: Final[dict[str, Callable[["SimSession", Params, Callable[[Answer],
     synchrony.OWN_COMMIT: _own_commit,
 }
 """What asks for the session itself, or may have to wait."""
+HARMLESS: Final = frozenset(
+    {
+        probe.PROBE,
+        probe.FACTS,
+        probe.SENDER_NAMES,
+        "select pg_is_in_recovery() as recovering",
+        replication._RECEIVED,  # noqa: SLF001
+        replication._RECEIVER,  # noqa: SLF001
+        rescue._POSITIONS,  # noqa: SLF001
+        "select pg_walfile_name(pg_current_wal_lsn()) as file",
+        "select 1 as one from pg_replication_slots where slot_name = $1",
+        synchrony.SYNC_STATE,
+        synchrony.WAITS_FOR,
+        synchrony.OWN_PID,
+    }
+)
+"""What changes nothing: any controller may ask it at any time."""

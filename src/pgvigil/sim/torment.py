@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pgvigil.controller.operations import Result
-from pgvigil.errors import UsageError
+from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import Failover, Pause, Resume, Switchover
 from pgvigil.sim.world import GATEWAY
 
@@ -81,7 +81,7 @@ class Torment:
             await asyncio.sleep(1.0)
 
     def _controlled(self) -> bool:
-        return self._world.fleet is not None and bool(self._world.life and self._world.life.alive)
+        return self._world.operations is not None and bool(self._world.life and self._world.life.alive)
 
     def _primary(self) -> "Server":
         servers = tuple(self._world.primaries())
@@ -116,12 +116,12 @@ async def _ordered(
     world: "World", command: Switchover | Failover | Pause | Resume, *, within_s: float = 60.0
 ) -> bool:
     """Whether the command was carried out."""
-    assert world.fleet is not None
+    assert world.operations is not None
     try:
-        outcome = await world.fleet.order(
+        outcome = await world.operations.order(
             world.spec.name, command, dry_run=False, within_s=within_s, progress=lambda _: None
         )
-    except UsageError:
+    except (UsageError, Unsafe):
         return False
     world.say("operator", f"{type(command).__name__.lower()}: {outcome.result} {outcome.text}")
     return outcome.result is Result.DONE

@@ -3,35 +3,36 @@
 Everything that happens is a line of the trace, with its virtual time.
 """
 
-import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pgvigil.act.settings import upstream_settings
-from pgvigil.controller.cluster import ClusterController
-from pgvigil.controller.fleet import Fleet
-from pgvigil.controller.journal import Journal
 from pgvigil.model.spec import ClusterSpec, Systemd, slot_name
-from pgvigil.ports.contract import NodePorts
 from pgvigil.sim.clients import Clients
-from pgvigil.sim.clock import SimClock
-from pgvigil.sim.host import Host, SimShell
+from pgvigil.sim.clock import SimClock, VirtualLoop
+from pgvigil.sim.host import Host
 from pgvigil.sim.invariants import Rules
-from pgvigil.sim.life import CONTROLLER, KeptStore, Life
+from pgvigil.sim.life import Life
 from pgvigil.sim.network import Network
+from pgvigil.sim.seat import Seat
 from pgvigil.sim.server import Server
-from pgvigil.sim.session import SimSession
+from pgvigil.sim.sharing import Sharing, join
 from pgvigil.sim.statements import keywords
 from pgvigil.sim.wal import FIRST, DataDirectory, Record, first_wal
 from pgvigil.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from pgvigil.controller.operations import Operations
+    from pgvigil.model.record import ClusterRecord
     from pgvigil.model.units import NodeName
+    from pgvigil.sim.etcd import Etcd
 
+LEASE_S: Final = 10.0
+"""Of controllers that share the cluster: the product's default."""
 GATEWAY: Final = "gateway"
 """The reference target: a place that is always there."""
 OVERLOADED: Final = 0.2
@@ -43,9 +44,10 @@ CLOCK_RATES: Final = (0.99, 1.01)
 
 @dataclass(frozen=True, slots=True)
 class TraceLog:
-    """`controller.journal.Log` into the trace."""
+    """`controller.journal.Log` into the trace. `who`: what its lines begin with."""
 
     world: "World"
+    who: str = "»"
 
     def info(self, event: str, **fields: object) -> None:
         """One line."""
@@ -53,7 +55,7 @@ class TraceLog:
         if str(text).startswith("hold: "):
             self.world.holds[event] += 1
         evidence = f" [{fields['evidence']}]" if "evidence" in fields else ""
-        self.world.say("»", f"{event} {node} {text}{evidence}".replace("  ", " "))
+        self.world.say(self.who, f"{event} {node} {text}{evidence}".replace("  ", " "))
 
     def warning(self, event: str, **fields: object) -> None:
         """One line; an error in the controller's own code is a violation."""
@@ -66,10 +68,10 @@ class TraceLog:
 class World:
     """One cluster and everything around it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seed: int, spec: ClusterSpec) -> None:
+    def __init__(self, loop: VirtualLoop, seed: int, spec: ClusterSpec, controllers: int = 1) -> None:
         self.loop, self.spec, self.rng = loop, spec, random.Random(seed)  # noqa: S311  # to be repeated
         wrong = self.rng.random() < 0.5
-        self.clock = SimClock(loop, self.rng.uniform(*CLOCK_RATES) if wrong else 1.0)
+        clock = SimClock(loop, self.rng.uniform(*CLOCK_RATES) if wrong else 1.0)
         self.network = Network(loop, random.Random(seed + 1))  # noqa: S311
         self.store = MemoryStore(events_kept=1000)
         self.store_broken = False
@@ -89,6 +91,10 @@ class World:
         self.holds: Counter[str] = Counter()
         """How often the controller said that it holds, by rule."""
         self.rules = Rules(self)
+        self.seats: tuple[Seat, ...] = (Seat(self, clock),)
+        self.etcd: Etcd | None = None
+        self.sharing: Sharing | None = None
+        self.lease_s = LEASE_S
         self.servers: dict[NodeName, Server] = {}
         self.by_address: dict[tuple[str, int], Server] = {}
         wal = first_wal()
@@ -98,13 +104,21 @@ class World:
             host.server = server
             self.servers[node.name] = self.by_address[node.host, node.port] = server
         self.clients = Clients(self)
-        self.life: Life | None = None
-        self.controller_since = 0.0
-        self.fleet: Fleet | None = None
+        if controllers > 1:
+            self.sharing = join(self, controllers, random.Random(seed + 2))  # noqa: S311
 
     def say(self, who: str, what: str) -> None:
         """A line of the trace."""
         self.trace.append(f"{self.loop.time():10.3f}  {who:<10} {what}")
+
+    def in_charge(self, life: Life) -> bool:
+        """Whether it lives and may act on the cluster."""
+        return life.alive and (self.sharing is None or (self.sharing.owned and self.life is life))
+
+    def acts(self, life: Life, what: str) -> None:
+        """A controller sends what changes something."""
+        if self.sharing:
+            self.sharing.acts(life, what)
 
     def new_pid(self) -> int:
         """Never used before."""
@@ -139,12 +153,37 @@ class World:
         words = keywords(server.receiving.pointers.get("primary_conninfo", ""))
         return self.by_address.get((words.get("host", ""), int(words.get("port", "5432"))))
 
+    def log(self, seat: Seat) -> TraceLog:
+        """What a controller tells people."""
+        return TraceLog(self) if self.etcd is None else TraceLog(self, f"{seat.name} »")
+
+    @property
+    def seat(self) -> Seat:
+        """Whose controller guards the cluster, or did last."""
+        return self.seats[0] if self.sharing is None else self.sharing.in_charge
+
+    @property
+    def life(self) -> Life | None:
+        """The newest life there."""
+        return self.seat.life
+
+    @property
+    def clock(self) -> SimClock:
+        """The clock there."""
+        return self.seat.clock
+
+    @property
+    def operations(self) -> "Operations | None":
+        """What commands are given to there."""
+        return self.seat.operations
+
     @property
     def guarded_since(self) -> float:
         """Since when a controller runs that can write its record; without one, now."""
-        if self.store_broken or self.life is None or not self.life.alive:
+        if self.store_broken or not self.seat.lives:
             return self.loop.time()
-        return max(self.controller_since, self.store_mended)
+        shared = self.sharing.guarded_since if self.sharing else 0.0
+        return max(self.seat.since, self.store_mended, shared)
 
     def pass_over(self, seconds: float) -> None:
         """Let a stretch pass in which nothing happens.
@@ -154,10 +193,15 @@ class World:
         """
         self.say("", f"… {seconds:.0f} s in which nothing happens …")
         self.idle_s += seconds
-        self.clock.ahead_s += seconds
+        for seat in self.seats:
+            seat.clock.ahead_s += seconds
         for server in self.primaries():
             server.checkpoint_now()
             server.checkpoint_now()
+
+    async def stored(self) -> "ClusterRecord | None":
+        """The record as it is stored."""
+        return self.sharing.record if self.sharing else await self.store.load(self.spec.name)
 
     def mend_the_store(self) -> None:
         """Its disk has room again."""
@@ -165,8 +209,22 @@ class World:
             self.store_broken, self.store_mended = False, self.loop.time()
 
     def places(self) -> tuple[str, ...]:
-        """The controller's and every host's."""
-        return (CONTROLLER, *(server.host.name for server in self.servers.values()))
+        """All there are: of controllers, of the nodes' hosts, of etcd's servers."""
+        hosts = [server.host.name for server in self.servers.values()]
+        of_etcd = [server.place for server in self.etcd.servers] if self.etcd else []
+        return tuple(dict.fromkeys([*(seat.place for seat in self.seats), *hosts, *of_etcd]))
+
+    def vantage_places(self) -> tuple[str, ...]:
+        """From where the controller in charge can look, or have somebody look."""
+        return (self.seat.place, *(server.host.name for server in self.servers.values()))
+
+    def client_places(self) -> tuple[str, ...]:
+        """Where clients are; the first is beside a controller."""
+        return (self.seats[0].place, *(server.host.name for server in self.servers.values()))
+
+    def host_is_up(self, place: str) -> bool:
+        """Whether the machine there is: of a controller, else it is no host that can be lost."""
+        return all(seat.powered for seat in self.seats if seat.place == place)
 
     def primaries(self) -> Iterator[Server]:
         """The servers that take writes now."""
@@ -175,6 +233,8 @@ class World:
     def begin(self) -> None:
         """Start all servers and clients."""
         self.start_servers()
+        if self.etcd:
+            self.etcd.begin()
         self.clients.begin()
 
     def start_servers(self) -> None:
@@ -188,65 +248,3 @@ class World:
                 server.data.settings = upstream_settings(self.spec, server.name, first.name)
             server.data.state = "shut down"
             server.start()
-
-    def controller(self, life: Life) -> ClusterController:
-        """The production controller on simulated ports."""
-        log, store = TraceLog(self), KeptStore(life, self.store)
-        nodes = {}
-        for name, server in self.servers.items():
-            new_session = _sessions(life, server)
-            shell = SimShell(life, server.host) if server.spec.shell else None
-            nodes[name] = NodePorts(server.spec, new_session, new_session(), shell)
-        journal = Journal(self.spec.name, store, self.clock, log)
-        pinger, own = _Pinger(life), SimShell(life, None)
-        return ClusterController(self.spec, nodes, pinger, self.clock, store, journal, log, own_shell=own)
-
-    async def control(self) -> None:
-        """Run the controller until it is killed; nothing it still does then has an effect."""
-        life = self.life = Life(self)
-        self.controller_since = self.loop.time()
-        self.say("controller", "starts")
-        store = KeptStore(life, self.store)
-        fleet = Fleet(lambda _: self.controller(life), store, self.clock, TraceLog(self))
-        self.fleet = fleet
-
-        async def run() -> None:
-            async with fleet.running([self.spec]):
-                await asyncio.Event().wait()
-
-        work = asyncio.ensure_future(run())
-        killed = asyncio.ensure_future(life.killed.wait())
-        try:
-            await asyncio.wait({work, killed}, return_when=asyncio.FIRST_COMPLETED)
-            life.alive = False
-        finally:
-            work.cancel()
-            killed.cancel()
-            await asyncio.wait({work})
-        if not work.cancelled() and (error := work.exception()):
-            self.rules.crashed(error)
-
-
-def _sessions(life: Life, server: Server) -> Callable[[], SimSession]:
-    return lambda: SimSession(life, server)
-
-
-class _Pinger:
-    """`contract.Pinger`: the reference target is always there; TCP connects to whatever host is alive."""
-
-    def __init__(self, life: Life) -> None:
-        self._life = life
-
-    async def reaches(self, target: str, *, within_s: float) -> bool:
-        """See `Pinger`."""
-        world = self._life.world
-        host, _, port = target.rpartition(":")
-        server = world.by_address.get((host, int(port))) if host else None
-        place = server.host.name if server else target
-        takes_s = 2 * world.network.base_s + world.network.slow_s(CONTROLLER, place)
-        await asyncio.sleep(min(takes_s, within_s))
-        up = world.network.both(CONTROLLER, place) and (server is None or server.host.alive)
-        if up and takes_s < within_s:
-            return True
-        await asyncio.sleep(max(within_s - takes_s, 0.0))
-        return False
