@@ -41,7 +41,7 @@ class SimStage(Stage):
 
     patience_s = 90.0
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seed: int) -> None:
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
         super().__init__()
         spec = a_cluster(len(NODES), random.Random(seed))
         nodes = tuple(replace(node, control=PgCtl()) for node in spec.nodes)

@@ -208,9 +208,9 @@ async def _started_while_its_successor_is_promoted(world: World) -> None:
     """Somebody starts the stopped primary while the candidate takes long."""
     old = next(world.primaries())
     world.slow_promotion = 10.0
-    assert world.fleet is not None
+    assert world.operations is not None
     order = asyncio.ensure_future(
-        world.fleet.order(
+        world.operations.order(
             world.spec.name, Switchover(), dry_run=False, within_s=60.0, progress=lambda _: None
         )
     )
