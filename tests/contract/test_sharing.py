@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import structlog
-from pgvigil.store.sharing import shared_store
 
 from pgvigil.controller.forwarding import Forwarding
 from pgvigil.controller.operations import Result
@@ -19,6 +18,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.store.mailbox import EtcdMailbox
+from pgvigil.store.sharing import shared_store
 from pgvigil.wiring import letters, make_fleet
 from tests.builders import a_cluster
 from tests.etcd import Etcd, etcd_servers, needs_etcd

@@ -1,4 +1,4 @@
-"""Seeds that nobody has seen before, over both protections and 2, 3 and 5 nodes: `make simulate`.
+"""Seeds that nobody has seen before, over protections, nodes and controllers: `make simulate`.
 
 The first seed follows from the day, so that one day's runs agree, and is printed: what fails can be told
 again. PGVIGIL_FIRST_SEED sets it, PGVIGIL_SEEDS takes more or fewer.
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pgvigil.model.spec import Protection
 from pgvigil.sim.campaign import Trial, reports, summary
 
-SHARES = {2: 0.35, 3: 0.45, 5: 0.2}
-"""What part of the seeds a number of nodes gets: more nodes take longer."""
+SHARES = {(2, 1): 0.25, (3, 1): 0.35, (5, 1): 0.15, (2, 3): 0.1, (3, 3): 0.15}
+"""What part of the seeds so many nodes and controllers get: more nodes take longer."""
 
 
 def main() -> int:
@@ -22,16 +22,16 @@ def main() -> int:
     seeds, broken, ran, hours = int(os.environ.get("PGVIGIL_SEEDS") or 510), 0, 0, 0.0
     begun = time.monotonic()
     for protection in Protection:
-        for nodes, share in SHARES.items():
-            count = max(1, round(seeds / len(Protection) * share))
-            trials = [Trial(seed, nodes, protection) for seed in range(first, first + count)]
+        for (nodes, controllers), share in SHARES.items():
+            which = range(first, first + max(1, round(seeds / len(Protection) * share)))
+            trials = [Trial(seed, nodes, protection, None, controllers) for seed in which]
             summed = summary(reports(trials, jobs=os.cpu_count() or 1))
-            ran, hours, broken = ran + count, hours + summed.simulated_h, broken + len(summed.broken)
-            which = f"seeds {first} to {first + count - 1}"
-            print(f"{protection}, {nodes} nodes: {which}, {len(summed.broken)} broken")
+            ran, hours, broken = ran + len(which), hours + summed.simulated_h, broken + len(summed.broken)
+            options = f"--protection {protection} --nodes {nodes} --controllers {controllers}"
+            print(f"{options}: seeds {first} to {which[-1]}, {len(summed.broken)} broken")
             for seed, what in summed.broken:
                 print(f"  {what}")
-                print(f"  pgvigil simulate --protection {protection} --nodes {nodes} --seed {seed} --trace")
+                print(f"  pgvigil simulate {options} --seed {seed} --trace")
     print(f"{ran} seeds, {hours:.0f} simulated hours in {time.monotonic() - begun:.0f} s, {broken} broken")
     return int(bool(broken))
 

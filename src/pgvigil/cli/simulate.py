@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 PANEL = "Look"
 NODES_MAX = 9
 NODES = 3
+CONTROLLERS_MAX = 5
+ControllersOption = Annotated[
+    int, typer.Option("--controllers", metavar="N", help="So many share each cluster, with a simulated etcd.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,6 +43,7 @@ def simulate(
         Protection | None,
         typer.Option("--protection", help="What is promised of acknowledged commits.", show_default="async"),
     ] = None,
+    controllers: ControllersOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="So many processes.")] = 1,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -46,9 +51,9 @@ def simulate(
     """Try this very controller on a simulated cluster under faults drawn from seeds; needs no server.
 
     Crashes, lost hosts, cut and slow links, killed controllers, operators: then everything is healed and must
-    come back in order. With --config your own clusters are simulated: their names, policies, timings,
-    priorities, tags and protection. A seed that breaks an invariant is printed, and can be told again. Exit
-    code 1 then.
+    come back in order. With --controllers also controllers that stand still, and an etcd that fails. With
+    --config your own clusters are simulated: their names, policies, timings, priorities, tags and protection.
+    A seed that breaks an invariant is printed, and can be told again. Exit code 1 then.
 
     Example: `pgvigil simulate --seeds 500 --protection quorum`, and for one of them
     `pgvigil simulate --protection quorum --seed 42 --trace`
@@ -56,12 +61,15 @@ def simulate(
     desk = begin(ctx, config, as_json=as_json)
     if not 2 <= (nodes or NODES) <= NODES_MAX or seeds < 1 or jobs < 1:
         raise UsageError(f"--nodes is from 2 to {NODES_MAX}, --seeds and --jobs are at least 1")
+    _within(controllers)
     campaign: Any = import_module("pgvigil.sim.campaign")  # the layers keep command line and simulation apart
     which = range(first, first + seeds) if seed is None else (seed,)
     wanted, broken = [], False
     for title, spec in _clusters(desk, nodes, protection):
+        title += f", {controllers} controllers" if controllers > 1 else ""
         trials = [
-            campaign.Trial(each, nodes or NODES, protection or Protection.ASYNC, spec) for each in which
+            campaign.Trial(each, nodes or NODES, protection or Protection.ASYNC, spec, controllers)
+            for each in which
         ]
         begun, reports = time.monotonic(), []
         for report in (
@@ -77,9 +85,14 @@ def simulate(
     if as_json:
         desk.print_json(wanted[0] if len(wanted) == 1 else wanted)
     else:
-        desk.print("\n\n".join(_words(figures) for figures in wanted))
+        desk.print("\n\n".join(_words(figures, shared=controllers > 1) for figures in wanted))
     if broken:
         raise typer.Exit(1)
+
+
+def _within(controllers: int) -> None:
+    if not 1 <= controllers <= CONTROLLERS_MAX:
+        raise UsageError(f"--controllers is from 1 to {CONTROLLERS_MAX}")
 
 
 def _clusters(
@@ -105,8 +118,8 @@ def _tell_violations(desk: Desk, report: Any) -> None:  # of a layer that the co
         desk.tell(f"seed {report.seed}: {violation}")
 
 
-def _words(figures: dict[str, Any]) -> str:  # as JSON has them
-    """The figures as lines for people."""
+def _words(figures: dict[str, Any], *, shared: bool) -> str:  # as JSON has them
+    """The figures as lines for people. `shared`: by several controllers."""
     outage = "  ".join(f"{name} {seconds:.2f} s" for name, seconds in figures["outage_s"].items())
     hours, idle, took = figures["simulated_h"], figures["idle_h"], figures["took_s"]
     pace = f"{hours / max(took, 0.1) * 60:.0f} h a minute"
@@ -116,6 +129,7 @@ def _words(figures: dict[str, Any]) -> str:  # as JSON has them
             f"{figures['cluster']}: {figures['seeds']} seeds",
             f"simulated      {hours:.1f} h ({idle:.1f} h of them idle) in {took} s: {pace}",
             f"failovers      {figures['failovers']}, {figures['unneeded']} from a primary that still served",
+            *([f"handed on      {figures['handed_on']} times to another controller"] if shared else []),
             f"acknowledged   {figures['acknowledged']} rows, {figures['lost']} lost",
             f"outages        {figures['outages']}: {outage}",
             f"holds          {holds}",

@@ -17,16 +17,19 @@ AT_ONCE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One seed, and on what: so many nodes with a protection, or a user's own cluster."""
+    """One seed, and on what: so many nodes with a protection, or a user's own cluster; who guards it."""
 
     seed: int
     nodes: int = 3
     protection: Protection = Protection.ASYNC
     spec: ClusterSpec | None = None
+    controllers: int = 1
 
     def run(self) -> Report:
         """What came of it."""
-        return simulate(self.seed, self.nodes, self.spec, protection=self.protection)
+        return simulate(
+            self.seed, self.nodes, self.spec, protection=self.protection, controllers=self.controllers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Summary:
     lost: int
     failovers: int
     unneeded: int
+    handed_on: int
+    """How often another controller came to guard a cluster."""
     outages_s: tuple[float, ...]
     """Sorted."""
     holds: tuple[tuple[str, int], ...]
@@ -64,6 +69,7 @@ class Summary:
             "lost": self.lost,
             "failovers": self.failovers,
             "unneeded": self.unneeded,
+            "handed_on": self.handed_on,
             "outages": len(self.outages_s),
             "outage_s": {name: round(self.outage_s(share), 3) for name, share in SHARES.items()},
             "holds": dict(self.holds),
@@ -102,6 +108,7 @@ def summary(every: Iterable[Report]) -> Summary:
         lost=sum(report.lost for report in every),
         failovers=sum(report.failovers for report in every),
         unneeded=sum(report.unneeded for report in every),
+        handed_on=sum(report.handed_on for report in every),
         outages_s=tuple(sorted(seconds for report in every for seconds in report.outages_s)),
         holds=tuple(holds.most_common()),
         broken=tuple((report.seed, str(report.violations[0])) for report in every if report.violations),

@@ -90,7 +90,7 @@ class SimShell:
         assert host is not None, "the controller's own shell is not simulated"
         network, home = self._life.world.network, self._life.place
         if changes(host.server, script):
-            self._life.world.acts(self._life, f"{script} on {host.name}")
+            self._life.acts(f"{script} on {host.name}")
         answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         job = Job(host, script, stdin, self._life)
 

@@ -34,8 +34,10 @@ class Life(Process):
         self.kill_after = 0
         """Killed at that many sends and saves from now; 0: not. Between two of them it has no effect on
         anything, so that these are all the moments at which it can be killed."""
-        self.freeze_after = 0
-        """Stands still at that many sends from now, with the words on its lips; 0: not."""
+        self.freeze_at_act = 0
+        """Stands still at that many sends from now that change something; 0: not."""
+        self.freeze_speechless = False
+        """Then, before the packet has left; else just after."""
         self.kill_at_save = 0
         """Killed at that many turns of saving from now, two a save: before it, and after it; 0: not."""
         self.killed = asyncio.Event()
@@ -60,7 +62,6 @@ class Life(Process):
         """It goes on, and knows nothing."""
         if self.frozen:
             self.world.say(self.name, "goes on")
-            self.freeze_after = 0
             unsent, self._unsent = self._unsent, []
             for message in unsent if self.alive else ():
                 self.world.network.send(*message)
@@ -80,12 +81,23 @@ class Life(Process):
             self.kill_after -= 1
             if not self.kill_after:
                 self.kill()
-        if self.freeze_after and self.alive:
-            self.freeze_after -= 1
-            if not self.freeze_after:
-                self.freeze()
         if not self.alive:
             raise asyncio.CancelledError
+
+    def acts(self, what: str) -> None:
+        """It is about to send what changes something."""
+        if self.world.sharing and self.alive:
+            self.world.sharing.acts(self, what)
+        if self.freeze_at_act:
+            self.freeze_at_act -= 1
+            if not self.freeze_at_act:
+                self.world.say(
+                    self.name, f"stands still {'before' if self.freeze_speechless else 'after'} {what[:60]}"
+                )
+                if self.freeze_speechless:
+                    self.freeze()
+                else:
+                    self.world.loop.call_soon(self.freeze)
 
     def sends(self, source: str, target: str, deliver: Callable[[], None]) -> None:
         """A message of this process."""

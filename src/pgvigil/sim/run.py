@@ -15,6 +15,7 @@ from pgvigil.sim.nemesis import FAULTS, Nemesis
 from pgvigil.sim.rebuilding import simulated
 from pgvigil.sim.server import Server
 from pgvigil.sim.synchrony import NAMES, Told
+from pgvigil.sim.upheaval import FAULTS_OF_SEVERAL, SharedNemesis
 from pgvigil.sim.world import World
 
 AFTERMATH_S: Final = (0.0, 25.0)
@@ -47,6 +48,8 @@ class Report:
     failovers: int = 0
     unneeded: int = 0
     """Failovers away from a primary that served somewhere."""
+    handed_on: int = 0
+    """How often another controller came to guard the cluster."""
     holds: tuple[tuple[str, int], ...] = ()
     """How often the controller held, by rule."""
 
@@ -80,21 +83,24 @@ def simulate(
 
 
 async def _run(world: World, seed: int, script: Script | None) -> Report:
-    nemesis = Nemesis(world, seed)
+    nemesis, faults = Nemesis(world, seed), FAULTS
+    if world.sharing:
+        nemesis, faults = SharedNemesis(world, seed), FAULTS_OF_SEVERAL
     world.begin()
-    control = asyncio.gather(*(seat.run() for seat in world.seats))
+    control = [asyncio.ensure_future(seat.run()) for seat in world.seats]
     try:
         await asyncio.sleep(CALM_S)
         for _ in range(1 if script else world.rng.choice(ROUNDS)):
             await _idle(world)
-            await (script(world) if script else nemesis.torment(FAULTS))
+            await (script(world) if script else nemesis.torment(faults))
             await asyncio.sleep(world.rng.uniform(*AFTERMATH_S))
             await nemesis.heal()
             if not await _until_well(world):
                 break
     finally:
-        control.cancel()
-        await asyncio.wait({control})
+        for running in control:
+            running.cancel()
+        await asyncio.wait(control)
     return _report(world, seed)
 
 
@@ -181,5 +187,6 @@ def _report(world: World, seed: int) -> Report:
         lost=len(lost),
         failovers=world.rules.failovers,
         unneeded=world.rules.unneeded,
+        handed_on=world.sharing.changes if world.sharing else 0,
         holds=tuple(sorted(world.holds.items())),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pgvigil.controller.cluster import ClusterController
 from pgvigil.controller.fleet import Fleet
 from pgvigil.controller.journal import Journal
-from pgvigil.controller.shared_fleet import share, sharing
+from pgvigil.controller.shared_fleet import share
 from pgvigil.errors import StoreError, Unsafe
 from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.recording import Draft
@@ -19,6 +19,7 @@ from pgvigil.sim.etcd_gateway import SimGateway
 from pgvigil.sim.host import SimShell
 from pgvigil.sim.life import CONTROLLER, KeptStore, Life, SharedStore
 from pgvigil.sim.session import SimSession
+from pgvigil.store.mailbox import EtcdMailbox
 from pgvigil.store.sharing import shared_store
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 RESTART_S: Final = (0.2, 15.0)
 """How long a killed controller stays away."""
+RETRY_S: Final = 2.0
 RECORDING: Final = b"what a recording is in the simulation"
 
 
@@ -63,6 +65,12 @@ class Seat:
         if self.life:
             self.life.kill()
 
+    def thaw(self) -> None:
+        """Its controller goes on, if it stands still."""
+        if self.life and self.life.frozen:
+            self.thawed_at = self.world.loop.time()
+            self.life.thaw()
+
     async def live(self) -> None:
         """Run the controller until it is killed; nothing it still does then has an effect."""
         world = self.world
@@ -97,7 +105,12 @@ class Seat:
         """With etcd, and others beside. One that cannot begin ends; its service starts it again."""
         world, clock = self.world, self.clock
         endpoints = tuple(f"http://{server.place}" for server in etcd.servers)
-        spec = EtcdSpec(endpoints[self.turn :] + endpoints[: self.turn], self.name, lease_s=world.lease_s)
+        spec = EtcdSpec(
+            endpoints[self.turn :] + endpoints[: self.turn],
+            self.name,
+            lease_s=world.lease_s,
+            retry_s=min(RETRY_S, world.lease_s / 3),
+        )
         gateway = SimGateway(spec, life, etcd)
         try:
             async with shared_store(
@@ -106,8 +119,10 @@ class Seat:
                 store = SharedStore(life, there)
                 make = self._maker(life, log, store, roster)
                 fleet = Fleet(make, store, clock, log)
-                shared = self.operations = share(fleet, roster, store, clock, log, lease_s=world.lease_s)
-                async with sharing(shared, fleet, [world.spec]):
+                shared = self.operations = share(
+                    fleet, roster, store, clock, log, EtcdMailbox(roster), lease_s=world.lease_s
+                )
+                async with shared.running([world.spec]):
                     await life.stopped.wait()
         except* (StoreError, Unsafe) as failed:
             world.say(self.name, f"ends: {failed.exceptions[0]}")

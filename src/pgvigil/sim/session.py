@@ -100,7 +100,7 @@ class SimSession:
         if not self._open:
             raise self._gone()
         if sql not in HARMLESS:
-            self._world.acts(self._life, f"{sql} on {self._server.name}")
+            self._life.acts(f"{sql} on {self._server.name}")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[Row, ...]] = loop.create_future()
         self._asks[answer] = None

@@ -23,6 +23,8 @@ CLOCK_RATES: Final = (0.99, 1.01)
 BESIDE: Final = 0.5
 """How often etcd's servers are on the controllers' machines."""
 ETCD_SERVERS: Final = 3
+LEASES_S: Final = (10.0, 10.0, 10.0, 3.0, 5.0, 20.0)
+"""The product's default, and others."""
 LATEST: Final = 0.95
 """So much of the lease's time after its renewal nothing may be sent: clocks differ a little."""
 PREFIX: Final = "/pgvigil/"
@@ -34,6 +36,7 @@ def join(world: "World", controllers: int, rng: random.Random) -> "Sharing":
     world.seats = tuple(Seat(world, SimClock(world.loop, rng.uniform(*CLOCK_RATES)), name) for name in names)
     beside = rng.random() < BESIDE and controllers >= ETCD_SERVERS
     apart = [f"etcd{number}" for number in range(1, ETCD_SERVERS + 1)]
+    world.lease_s = rng.choice(LEASES_S)
     sharing = Sharing(world)
     world.etcd = Etcd(world, tuple(names[:ETCD_SERVERS] if beside else apart), rng, sharing.changed)
     return sharing
@@ -58,6 +61,8 @@ class Sharing:
         self._since = 0.0
         self._writer = ""
         """Who wrote the newest record."""
+        self._unsigned = False
+        """Whether a record was written in a transaction that has not ended."""
 
     @property
     def guarded_since(self) -> float:
@@ -93,6 +98,8 @@ class Sharing:
             self._owner_changed(after)
         elif key == f"{PREFIX}record/{cluster}":
             self._record_changed(record_of(before), record_of(after))
+        elif key.startswith(f"{PREFIX}mark/"):
+            self._signed(key.rpartition("/")[2])
 
     def _owner_changed(self, after: Json | None) -> None:
         world = self._world
@@ -112,17 +119,20 @@ class Sharing:
             return
         if before and after.revision != before.revision + 1:
             rules.broken("I1", f"the record's revision {after.revision} follows {before.revision}")
-        if not self.owned:
-            rules.broken("one", "the record is written while nobody holds the lock")
-        self._writer = self.in_charge.name
+        self._unsigned = True
         rules.saved(before, after)
+
+    def _signed(self, name: str) -> None:
+        """A transaction of this controller ends: each writes its mark last."""
+        if self._unsigned:
+            self._unsigned, self._writer = False, name
+            if not self.owned or self.in_charge.name != name:
+                self._world.rules.broken("one", f"{name} writes the record without holding the lock")
 
     def acts(self, life: "Life", what: str) -> None:
         """A controller sends what changes something."""
         world, etcd = self._world, self._world.etcd
         assert etcd is not None
-        if not life.alive:
-            return
         if self.owned and self.in_charge.name != life.name:
             text = f"{life.name} sends while {self.in_charge.name} guards the cluster: {what[:80]}"
             world.rules.broken("one", text)

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pgvigil.model.units import NodeName
     from pgvigil.sim.etcd import Etcd
 
-LEASE_S: Final = 10.0
-"""Of controllers that share the cluster: the product's default."""
 GATEWAY: Final = "gateway"
 """The reference target: a place that is always there."""
 OVERLOADED: Final = 0.2
@@ -94,7 +92,8 @@ class World:
         self.seats: tuple[Seat, ...] = (Seat(self, clock),)
         self.etcd: Etcd | None = None
         self.sharing: Sharing | None = None
-        self.lease_s = LEASE_S
+        self.lease_s = 0.0
+        """Of the controllers that share the cluster."""
         self.servers: dict[NodeName, Server] = {}
         self.by_address: dict[tuple[str, int], Server] = {}
         wal = first_wal()
@@ -114,11 +113,6 @@ class World:
     def in_charge(self, life: Life) -> bool:
         """Whether it lives and may act on the cluster."""
         return life.alive and (self.sharing is None or (self.sharing.owned and self.life is life))
-
-    def acts(self, life: Life, what: str) -> None:
-        """A controller sends what changes something."""
-        if self.sharing:
-            self.sharing.acts(life, what)
 
     def new_pid(self) -> int:
         """Never used before."""
