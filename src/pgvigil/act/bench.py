@@ -39,6 +39,8 @@ class Place:
     data_dir: str
     bin_dir: str
     config_file: str
+    lost: Callable[[], str] = lambda: ""
+    """Why this controller may not act any more; empty: it may."""
 
     @property
     def config_outside(self) -> bool:
@@ -47,6 +49,7 @@ class Place:
 
     async def ask(self, script: str, *, within_s: float) -> Output:
         """A short script on the kept shell. Raises StepFailed if the host does not answer."""
+        _leave(self.lost)
         try:
             return await self.shell.ask(script, within_s=within_s)
         except Unreachable as lost:
@@ -63,6 +66,7 @@ class Place:
         on_line: Callable[[str], None] | None = None,
     ) -> Output:
         """A long job in a shell of its own. Raises StepFailed if the host does not answer in time."""
+        _leave(self.lost)
         try:
             return await self.shell.run(script, stdin=stdin, within_s=within_s, on_line=on_line)
         except Unreachable as lost:
@@ -82,6 +86,12 @@ class Place:
             return read_look(output.text, Instant(0.0))
         except ValueError as error:
             raise StepFailed(f"the shell on {self.spec.name} is confused", detail=str(error)) from error
+
+
+def _leave(lost: Callable[[], str]) -> None:
+    """Raises WorldChanged if this controller may act no more."""
+    if why := lost():
+        raise WorldChanged("this controller may not act any more", detail=why)
 
 
 def host_was_lost(failed: BaseException | None) -> bool:
@@ -132,12 +142,17 @@ class Bench:
                 detail="it has not answered since pgvigil was started",
                 hint="set postgres.data_dir in the configuration",
             )
-        return Place(ports.spec, ports.shell, paths.data_dir, paths.bin_dir, paths.config_file)
+        return Place(ports.spec, ports.shell, paths.data_dir, paths.bin_dir, paths.config_file, self.lost)
 
     async def sql(
         self, name: NodeName, text: str, params: Sequence[str | None] = (), *, within_s: float = 3.0
     ) -> tuple[Row, ...]:
-        """A short statement on the kept session. Raises QueryFailed, or StepFailed if nothing comes back."""
+        """A short statement on the kept session. Raises QueryFailed, or StepFailed if nothing comes back.
+
+        Right before it is sent the lease is looked at: whoever stood still since the step's own look hears of
+        it here.
+        """
+        _leave(self.lost)
         try:
             return await self.nodes[name].session.query(text, params, within_s=within_s)
         except QueryFailed:
@@ -167,8 +182,7 @@ class Bench:
 
     def still(self, generation: Generation) -> None:
         """Raises WorldChanged if the record has moved on since, or this controller may act no more."""
-        if why := self.lost():
-            raise WorldChanged("this controller may not act any more", detail=why)
+        _leave(self.lost)
         if self.generation() != generation:
             raise WorldChanged(
                 f"the cluster is at generation {self.generation()}, the step was of {generation}"

@@ -1,8 +1,8 @@
 """Whether this controller may act on its cluster, where several share a fleet (SAFETY of etcd: leases).
 
-Checked when a decision is made, while its stages run, and by every step right before its effect. Only
-what comes after a promotion that has succeeded is finished without a lease: it is what a successor
-would do, too, and leaves clients without a primary the shorter.
+Checked when a decision is made, while its stages run, and by every step right before each of its effects.
+Only what comes after a promotion that has succeeded goes on without a confirmed lease, until another
+controller may act: it is what a successor would do, too, and leaves clients without a primary the shorter.
 """
 
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,9 @@ class Tenure:
 
     def objection(self) -> str:
         """Why a step may not have its effect now; empty: it may."""
-        return "" if self._promoted else self.lost()
+        if self._promoted and self._lease:
+            return self._lease.ended(self._cluster)
+        return self.lost()
 
     def begin(self) -> None:
         """Stages begin."""

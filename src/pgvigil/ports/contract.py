@@ -244,7 +244,9 @@ class Lease(Protocol):
 
     def lost(self, cluster: ClusterName) -> str:
         """Why it may not act on it now; empty: it may."""
-        ...
+
+    def ended(self, cluster: ClusterName) -> str:
+        """Why another one may act on it by now; empty: nobody does yet. It is lost some time before."""
 
 
 class Roster(Lease, Protocol):
@@ -254,7 +256,6 @@ class Roster(Lease, Protocol):
 
     def held(self) -> frozenset[ClusterName]:
         """The clusters whose locks this controller holds."""
-        ...
 
     async def announce(self, clusters: Sequence[ClusterName]) -> None:
         """Say that these are configured here."""

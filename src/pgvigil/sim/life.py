@@ -38,6 +38,8 @@ class Life(Process):
         """Stands still at that many sends from now that change something; 0: not."""
         self.freeze_speechless = False
         """Then, before the packet has left; else just after."""
+        self.freeze_at_save = 0
+        """Stands still at that many turns of saving from now; 0: not."""
         self.kill_at_save = 0
         """Killed at that many turns of saving from now, two a save: before it, and after it; 0: not."""
         self.killed = asyncio.Event()
@@ -181,6 +183,10 @@ class KeptStore:
             life.kill_at_save -= 1
             if not life.kill_at_save:
                 life.kill()
+        if life.freeze_at_save:
+            life.freeze_at_save -= 1
+            if not life.freeze_at_save:
+                life.freeze()
         if life.world.failing_saves:
             life.world.failing_saves -= 1
             if not life.world.failing_saves:

@@ -29,7 +29,9 @@ class SharedNemesis(Nemesis):
         for seat in world.seats:
             seat.powered = True
             if seat.life:
-                seat.life.freeze_at_act = seat.life.kill_after = seat.life.kill_at_save = 0
+                seat.life.freeze_at_save = seat.life.freeze_at_act = seat.life.kill_after = (
+                    seat.life.kill_at_save
+                ) = 0
                 seat.thaw()
         await super().heal()
 
@@ -51,7 +53,18 @@ class SharedNemesis(Nemesis):
     async def _for_a_lease(self) -> None:
         await asyncio.sleep(self._rng.choice(ABOUT_A_LEASE_S) * self._rng.random())
 
+    def _detach(self) -> None:
+        """Somebody takes a standby's upstream away: whoever guards the cluster gives it back."""
+        server = self._any()
+        if server.up and server.in_recovery:
+            server.data.settings["primary_conninfo"] = ""
+            server.reload()
+
     # controllers
+
+    async def detach_a_standby(self) -> None:
+        """An administrator's mistake."""
+        self._detach()
 
     async def kill_a_controller(self) -> None:
         """At once, whoever it is."""
@@ -102,7 +115,9 @@ class SharedNemesis(Nemesis):
 
     async def _freeze_in_the_act(self, life: "Life | None") -> None:
         world, seat = self._world, self._world.seat
-        if life:
+        if life and self._rng.random() < 0.2:
+            life.freeze_at_save = self._rng.randint(1, 16)
+        elif life:
             life.freeze_at_act = self._rng.randint(1, 20)
             life.freeze_speechless = self._rng.random() < 0.3
         self._victim().kill()
@@ -113,6 +128,9 @@ class SharedNemesis(Nemesis):
         if self._rng.random() < 0.3:
             self._victim().kill()
             await self._for_a_lease()
+        elif self._rng.random() < 0.3:
+            self._detach()
+            await asyncio.sleep(self._rng.random())
         seat.thaw()
 
     # etcd
@@ -173,7 +191,9 @@ class SharedNemesis(Nemesis):
         if self._rng.random() < 0.5:
             self._victim().kill()
         await asyncio.sleep(self._rng.choice((0.0, 0.1, 2.0)) * self._rng.random())
+        repair = self._world.loop.call_later(self._rng.choice(ABOUT_A_LEASE_S), self._detach)
         await self._cut(ways, self._rng.choice(ABOUT_A_LEASE_S))
+        repair.cancel()
 
     async def cut_a_controller_from_etcd_again_and_again(self) -> None:
         """Each time for about a lease."""
@@ -188,6 +208,7 @@ ALONE: Final = frozenset({Nemesis.break_the_store, Nemesis.fail_a_save})
 """What only a store of one's own does."""
 FAULTS_OF_SEVERAL: Final[tuple[tuple[int, Fault], ...]] = (
     *((weight, fault) for weight, fault in FAULTS if fault not in ALONE),
+    (3, SharedNemesis.detach_a_standby),
     (6, SharedNemesis.kill_a_controller),
     (5, SharedNemesis.kill_two_controllers),
     (5, SharedNemesis.stop_a_controller),

@@ -27,6 +27,8 @@ from pgvigil.store.transactions import Key, Transactions
 
 COUNTS: Final = 2 / 3
 """So much of the lease's time this controller acts on it."""
+ENDS: Final = 0.9
+"""So much of it nobody else acts, however its clock differs from etcd's a little."""
 RENEWED: Final = 1 / 3
 AGAIN_S: Final = 0.1
 """After a renewal that failed."""
@@ -108,6 +110,12 @@ class EtcdRoster:
         """The other live controllers that have this cluster, and run on another host."""
         there = (peer for peer in self._peers if cluster in peer.clusters and peer.name != self.name)
         return [peer.name for peer in there if peer.place != self.place]
+
+    def ended(self, cluster: ClusterName) -> str:
+        """Why another controller may act on the cluster by now; empty: nobody does yet."""
+        if self._now() >= self._began + self._ttl_s * ENDS:
+            return f"the lease of this controller ({self.name}) may have ended"
+        return "" if cluster in self._locks else self.lost(cluster)
 
     async def enter(self, clusters: Sequence[ClusterName]) -> None:
         """Take a lease and say that we are here. Raises StoreError, Unsafe if the name is taken."""
