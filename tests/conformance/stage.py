@@ -278,7 +278,7 @@ class Stage(ABC):
             0.0,
             probe.read_role(row),
             probe.read_facts(facts),
-            probe.read_senders(row, names),
+            probe.read_senders(probe.told_senders(row), names),
         )
 
     async def until(self, node: str, fact: Callable[[Seen], bool]) -> Seen:

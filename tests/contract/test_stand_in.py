@@ -34,7 +34,10 @@ async def asked(node: Node, sql: str) -> Row:
 def test_it_answers_probes_as_a_primary_with_standbys_does() -> None:
     row = asyncio.run(asked(Node(0, 0), probe.PROBE))
     assert isinstance(probe.read_role(row), Primary)
-    assert [sender.state for sender in probe.read_senders(row, {})] == ["streaming", "streaming"]
+    assert [sender.state for sender in probe.read_senders(probe.told_senders(row), {})] == [
+        "streaming",
+        "streaming",
+    ]
     facts = probe.read_facts(asyncio.run(asked(Node(0, 0), probe.FACTS)))
     assert (facts.server_version, [slot.name for slot in facts.slots]) == (
         170006,

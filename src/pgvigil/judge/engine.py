@@ -35,6 +35,7 @@ PRIMARY_ROWS: Final[tuple[Callable[[Case], Finding | None], ...]] = (
     primary_unseen,
 )
 """The first that applies explains the primary's silence."""
+RANK: Final = {problem: place for place, problem in enumerate(Problem)}
 
 
 def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Diagnosis:
@@ -45,7 +46,8 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
         return Diagnosis(foreign)
     case = Case(spec, record, view)
     unfit = [finding for judge in (controller_isolated, controller_late) if (finding := judge(case))]
-    case = replace(case, distrusted=bool(unfit))
+    if unfit:
+        case = replace(case, distrusted=True)
     site = record.standby_cluster
     findings = (
         *unfit,
@@ -57,8 +59,7 @@ def diagnose(spec: ClusterSpec, record: ClusterRecord, view: ClusterView) -> Dia
         *slots_hold_wal(case),
         *missing_guards(case),
     )
-    order = {problem: place for place, problem in enumerate(Problem)}
-    return Diagnosis(tuple(sorted(findings, key=lambda finding: order[finding.problem])))
+    return Diagnosis(tuple(sorted(findings, key=lambda finding: RANK[finding.problem])))
 
 
 def diagnose_unknown(view: ClusterView, *, standby_cluster: bool = False) -> Diagnosis:

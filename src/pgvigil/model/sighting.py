@@ -322,12 +322,14 @@ class NodeView:
     @property
     def primary(self) -> Primary | None:
         """Its role, if it answers and is out of recovery."""
-        return self.answer.role if self.answer and isinstance(self.answer.role, Primary) else None
+        sql = self.sql  # asked for a hundred times in each turn of a cluster's loop
+        return sql.role if isinstance(sql, Answer) and isinstance(sql.role, Primary) else None
 
     @property
     def standby(self) -> Standby | None:
         """Its role, if it answers and is in recovery."""
-        return self.answer.role if self.answer and isinstance(self.answer.role, Standby) else None
+        sql = self.sql
+        return sql.role if isinstance(sql, Answer) and isinstance(sql.role, Standby) else None
 
     @property
     def speaks(self) -> bool:

@@ -1,5 +1,6 @@
 """What the user wants: clusters, nodes, limits. Made by `config.schema`, complete and checked."""
 
+import functools
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -34,6 +35,7 @@ class CheckpointPace(StrEnum):
     """As slowly as `checkpoint_completion_target` has it."""
 
 
+@functools.lru_cache(65_536)
 def slot_name(node: NodeName) -> str:
     """The physical slot of a standby, named from the node in the characters PostgreSQL allows."""
     return "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in node.lower())[:63]

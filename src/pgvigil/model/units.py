@@ -1,5 +1,6 @@
 """Positions, timelines, instants and counters, each with its own type."""
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, NewType, Self
@@ -123,6 +124,7 @@ _UNITS: Final = {
 }
 
 
+@functools.lru_cache(1024)
 def setting_amount(text: str) -> float | None:
     """What `SHOW` prints of a size in bytes, of a duration in seconds; None: it is neither, such as -1."""
     match = _SETTING.fullmatch(text)

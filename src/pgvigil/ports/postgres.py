@@ -41,6 +41,9 @@ class _Ask:
     sql: str
     params: list[bytes | None]
     answer: asyncio.Future[tuple[Row, ...]]
+    within_s: float
+    due: float
+    """When `within_s` is over, by the event loop's time."""
     name: bytes = b""
     preparing: bool = False
     rows: tuple[Row, ...] = ()
@@ -64,6 +67,9 @@ class PostgresSession:
         self._asks: deque[_Ask] = deque()
         self._statements: dict[str, bytes] = {}
         """SQL → name of its prepared statement; empty: used once."""
+        self._columns: dict[bytes, tuple[str, ...]] = {}
+        """Name of a prepared statement → those of its result's columns."""
+        self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._last_words: Farewell | None = None
         self._dying = False
@@ -127,9 +133,9 @@ class PostgresSession:
         if not self._open or self._loop is None:
             raise self._gone(self._farewell or Farewell(message="not open yet"))
         values = [None if value is None else value.encode() for value in params]
-        ask = _Ask(sql, values, self._loop.create_future())
+        ask = _Ask(sql, values, self._loop.create_future(), within_s, self._loop.time() + within_s)
         self._asks.append(ask)
-        timer = self._loop.call_later(within_s, self._overdue, within_s)
+        self._limit(ask)
         if len(self._asks) == 1:
             self._send(ask)
         try:
@@ -137,8 +143,25 @@ class PostgresSession:
         except asyncio.CancelledError:
             self._finish(Farewell(message="closed by us: the query was given up"))
             raise
-        finally:
-            timer.cancel()
+
+    def _limit(self, ask: _Ask) -> None:
+        """One timer serves all asks: set for the first that is due, and only looked at when it fires."""
+        assert self._loop is not None
+        if self._timer is not None:
+            if self._timer.when() <= ask.due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(ask.due, self._look_at_time, ask.due)
+
+    def _look_at_time(self, until: float) -> None:
+        self._timer = None
+        waiting = [ask for ask in self._asks if not ask.answer.done()]
+        if waiting:
+            first = min(waiting, key=lambda ask: ask.due)
+            if first.due <= until:
+                self._overdue(first.within_s)
+            else:
+                self._limit(first)
 
     def _overdue(self, within_s: float) -> None:
         said = f"no answer within {within_s:g} s"
@@ -227,11 +250,7 @@ class PostgresSession:
         """Keep one result for its ask. An error that ends the session is no answer: end-of-file follows."""
         match result.status:
             case pq.ExecStatus.TUPLES_OK:
-                names = [_decode(result.fname(column)) for column in range(result.nfields)]
-                ask.rows = tuple(
-                    {name: _value(result.get_value(row, column)) for column, name in enumerate(names)}
-                    for row in range(result.ntuples)
-                )
+                ask.rows = _rows(result, self._names(ask, result))
             case pq.ExecStatus.COMMAND_OK | pq.ExecStatus.EMPTY_QUERY:
                 pass
             case pq.ExecStatus.FATAL_ERROR:
@@ -247,10 +266,19 @@ class PostgresSession:
                     ask.answer.set_exception(Bug(self._what("got a wrong kind of query"), detail=said))
                 self._finish(Farewell(message=f"closed by us: {said}"))
 
+    def _names(self, ask: _Ask, result: "PGresult") -> tuple[str, ...]:
+        """Of the columns; kept for a prepared statement, whose columns never change."""
+        names = self._columns.get(ask.name)
+        if names is None:
+            names = tuple(_decode(result.fname(column)) for column in range(result.nfields))
+            if ask.name:
+                self._columns[ask.name] = names
+        return names
+
     def _answer(self, ask: _Ask) -> None:
         self._asks.popleft()
         if ask.error and ask.error.sqlstate in _STALE_STATEMENT:
-            self._statements.pop(ask.sql, None)
+            self._columns.pop(self._statements.pop(ask.sql, b""), None)
         if ask.answer.done():
             return
         if ask.error:
@@ -276,6 +304,8 @@ class PostgresSession:
             return
         self._farewell, self._open = farewell, False
         self._dial.close()
+        if self._timer:
+            self._timer.cancel()
         if self._conn and self._loop:
             self._loop.remove_reader(self._fd)  # before the descriptor is closed and used anew by others
             self._loop.remove_writer(self._fd)
@@ -294,6 +324,13 @@ class PostgresSession:
 
 def _decode(text: bytes | None) -> str:
     return (text or b"").decode(errors="replace")
+
+
+def _rows(result: "PGresult", names: Sequence[str]) -> tuple[Row, ...]:
+    return tuple(
+        {name: _value(result.get_value(row, column)) for column, name in enumerate(names)}
+        for row in range(result.ntuples)
+    )
 
 
 def _value(value: bytes | None) -> str | None:

@@ -29,5 +29,7 @@ class OwnLoop:
 
     def late_s(self) -> float:
         """By how much it ran late at worst within the last two seconds; 0 up to 0.1 s."""
+        if not self._late:
+            return 0.0
         now = self._clock.now()
         return max((late for at, late in self._late if now - at < MEMORY_S), default=0.0)

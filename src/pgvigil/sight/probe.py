@@ -8,7 +8,7 @@ the set of their processes changes.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pgvigil.model.sighting import Backup, Facts, Primary, Receiver, Sender, SenderState, Slot, Standby
 from pgvigil.model.units import Lsn, SystemId, Timeline
@@ -94,12 +94,15 @@ from pg_stat_progress_basebackup p join pg_stat_activity a on a.pid = p.pid orde
 """
 """Asked only while a WAL sender is in state `backup`."""
 
+Told = dict[str, Any]
+"""One element of the column `senders`: its JSON."""
+
 _SECRET = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
 
 
 def without_secrets(conninfo: str) -> str:
     """A connection string with its password blanked out."""
-    return _SECRET.sub(r"\1***", conninfo)
+    return _SECRET.sub(r"\1***", conninfo) if "password" in conninfo.lower() else conninfo
 
 
 def settings_argument() -> str:
@@ -153,26 +156,26 @@ def read_role(row: Row) -> Primary | Standby:
     )
 
 
-def sender_pids(row: Row) -> frozenset[int]:
-    """The processes of the WAL senders in the row of `PROBE`."""
-    return frozenset(s["pid"] for s in json.loads(row["senders"] or "[]"))
+def told_senders(row: Row) -> list[Told]:
+    """The WAL senders in the row of `PROBE`, as they are told."""
+    text = row["senders"]
+    return json.loads(text) if text else []
 
 
-def read_senders(row: Row, names: Mapping[int, tuple[str, str]]) -> tuple[Sender, ...]:
-    """The WAL senders in the row of `PROBE`; `names`: process → application name and address."""
+def read_senders(told: Iterable[Told], names: Mapping[int, tuple[str, str]]) -> tuple[Sender, ...]:
+    """Those that have a state; `names`: process → application name and address."""
     return tuple(
         Sender(
-            pid=s["pid"],
-            application_name=names.get(s["pid"], ("", ""))[0],
-            address=names.get(s["pid"], ("", ""))[1],
-            state=SenderState(s["state"]),
-            sent=_lsn(s["sent"]),
-            flushed=_lsn(s["flushed"]),
-            replayed=_lsn(s["replayed"]),
-            sync_state=s["sync"] or "",
-            replay_lag_s=s["lag"],
+            s["pid"],
+            *names.get(s["pid"], ("", "")),
+            SenderState(s["state"]),
+            _lsn(s["sent"]),
+            _lsn(s["flushed"]),
+            _lsn(s["replayed"]),
+            s["sync"] or "",
+            s["lag"],
         )
-        for s in json.loads(row["senders"] or "[]")
+        for s in told
         if s["state"]
     )
 

@@ -7,7 +7,6 @@ that is late is not given up; new sessions are tried beside it, and the first of
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
 
 from pgvigil.model.sighting import (
     Answer,
@@ -28,11 +27,11 @@ from pgvigil.ports.contract import (
     NoReply,
     QueryFailed,
     Rejected,
-    Row,
     Session,
     SessionEnded,
 )
 from pgvigil.sight import probe
+from pgvigil.sight.bell import Bell
 
 FACTS_EVERY_S = 10.0
 RETRY_S = 0.1
@@ -53,10 +52,10 @@ class SqlWatch:
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
         self._wanted = False
-        self._sleeper: asyncio.Future[None] | None = None
+        self._bell, self._answered = Bell(), Bell()
         self._ending: tuple[Session, asyncio.Task[Farewell]] | None = None
         self._begun = 0
-        self._done = asyncio.Condition()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     async def run(self) -> None:
         """Watch until cancelled; the session is closed then."""
@@ -65,26 +64,33 @@ class SqlWatch:
                 self._wanted = False
                 self._begun += 1
                 await self._once()
-                async with self._done:
-                    self._done.notify_all()
+                self._tell_waiting()
                 await self._pause()
         finally:
             self._ports.session.close()
+            self._bell.close()
+            self._answered.close()
             if self._ending:
                 self._ending[1].cancel()
 
     async def again(self) -> None:
         """Look now, and return when a look that was begun after this call is complete."""
-        target = self._begun + 1
+        complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._begun + 1, complete))
         self.wake()
-        async with self._done:
-            await self._done.wait_for(lambda: self._begun >= target)
+        await complete
 
     def wake(self) -> None:
         """Look now, without waiting for it."""
         self._wanted = True
-        if self._sleeper and not self._sleeper.done():
-            self._sleeper.set_result(None)
+        self._bell.ring()
+
+    def _tell_waiting(self) -> None:
+        """Whoever waits for a look that was begun after he asked has it now."""
+        for target, complete in self._waiting:
+            if target <= self._begun and not complete.done():
+                complete.set_result(None)
+        self._waiting = [one for one in self._waiting if not one[1].done()]
 
     async def _once(self) -> None:
         if not self._ports.session.is_open and not await self._reconnect(self._clock.now()):
@@ -103,22 +109,22 @@ class SqlWatch:
                 delay = RETRY_S
         session = self._ports.session
         was_open = session.is_open
-        self._sleeper = asyncio.get_running_loop().create_future()
-        waits: list[asyncio.Future[Any]] = [self._sleeper]
         if was_open:
-            waits.append(self._end_of(session))
-        if not self._wanted:
-            await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-        if was_open and not session.is_open:
+            self._watch_end(session)
+            if not self._wanted:
+                await self._bell.wait(delay)
+        elif not isinstance(self.look, Answer) and not self._wanted:
+            await self._bell.wait(delay)
+        if not session.is_open and (was_open or isinstance(self.look, Answer)):
             self._end(await session.ended())
 
-    def _end_of(self, session: Session) -> "asyncio.Task[Farewell]":
-        """One task for as long as a session lasts: thousands are watched, several times a second."""
+    def _watch_end(self, session: Session) -> None:
+        """Ring when it ends: one task for as long as a session lasts, for thousands are watched."""
         if self._ending is None or self._ending[0] is not session:
             if self._ending:
                 self._ending[1].cancel()
             self._ending = session, asyncio.ensure_future(session.ended())
-        return self._ending[1]
+            self._ending[1].add_done_callback(self._bell.ring)
 
     def _end(self, farewell: Farewell) -> None:
         self._farewell = farewell
@@ -155,7 +161,8 @@ class SqlWatch:
         begun, session = self._clock.now(), self._ports.session
         asked = asyncio.ensure_future(self._ask(session))
         try:
-            await asyncio.wait({asked}, timeout=self._timings.suspect_after.total_seconds())
+            asked.add_done_callback(self._answered.ring)
+            await self._answered.wait(self._timings.suspect_after.total_seconds())
             if not asked.done():
                 self._publish_silence(Silence.OVERDUE, begun)
             while not asked.done():
@@ -206,8 +213,9 @@ class SqlWatch:
             begun = self._clock.now()
         (row,) = await session.query(probe.PROBE, within_s=limit)
         took = self._clock.now() - begun
-        await self._learn_names(session, row, limit)
-        senders = probe.read_senders(row, self._names)
+        told = probe.told_senders(row)
+        await self._learn_names(session, told, limit)
+        senders = probe.read_senders(told, self._names)
         copied = any(sender.state is SenderState.BACKUP for sender in senders)
         backups = await session.query(probe.BACKUPS, within_s=limit) if copied else ()
         return Answer(
@@ -220,9 +228,8 @@ class SqlWatch:
             backups=probe.read_backups(backups),
         )
 
-    async def _learn_names(self, session: Session, row: Row, limit: float) -> None:
-        pids = probe.sender_pids(row)
-        if pids - self._names.keys():
+    async def _learn_names(self, session: Session, told: list[probe.Told], limit: float) -> None:
+        if any(sender["pid"] not in self._names for sender in told):
             rows = await session.query(probe.SENDER_NAMES, within_s=limit)
             self._names = {
                 int(r["pid"] or 0): (r["application_name"] or "", r["client_addr"] or "") for r in rows

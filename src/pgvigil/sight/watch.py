@@ -174,6 +174,8 @@ class ClusterWatch:
     def learnt_paths(self, name: NodeName) -> Paths:
         """Where the node keeps its data and programs: as configured or remembered, else as it said itself."""
         known, last, slow = self._paths(name), self._sql[name].last, self._host[name].slow
+        if known.data_dir and known.bin_dir and known.config_file:
+            return known
         return replace(
             known,
             data_dir=known.data_dir or (last.facts.data_dir if last else ""),
