@@ -60,6 +60,8 @@ class Node:
     cluster: int
     number: int
     streams: bool = True
+    port: int = PORT
+    """Of the whole cluster."""
     sessions: set["Session"] = field(default_factory=set)
     server: asyncio.Server | None = None
     packed: dict[str, bytes] = field(default_factory=dict)
@@ -109,12 +111,12 @@ class Node:
             row |= {"recovering": "f", "walfile": "000000010000000000000005", "written": LSN, "flushed": LSN}
             return row | {"sync_names": "", "senders": json.dumps(senders)}
         row |= {"recovering": "t", "received": LSN, "replayed": LSN, "paused": "f"}
-        row["conninfo"] = f"host={primary} port={PORT} application_name=n{self.number}"
+        row["conninfo"] = f"host={primary} port={self.port} application_name=n{self.number}"
         if not self.streams:
             return row | {"timeline": "1"}
         return row | {
             "receiver_pid": "200", "receiver_status": "streaming", "receiver_tli": "1",
-            "receiver_host": primary, "receiver_port": str(PORT), "receiver_silent": "0.05",
+            "receiver_host": primary, "receiver_port": str(self.port), "receiver_silent": "0.05",
         }  # fmt: skip
 
     def _facts(self) -> dict[str, str | None]:
@@ -153,7 +155,7 @@ class Node:
         """Answer on its address."""
         loop = asyncio.get_running_loop()
         where = address(self.cluster, self.number)
-        self.server = await loop.create_server(lambda: Session(self), where, PORT, backlog=8)
+        self.server = await loop.create_server(lambda: Session(self), where, self.port, backlog=8)
 
     def crash(self) -> None:
         """Its port refuses, and its sessions end without a word."""

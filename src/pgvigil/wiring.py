@@ -125,7 +125,7 @@ def make_fleet(
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
-    own_loop = OwnLoop(clock)
+    own_loop = OwnLoop(clock, _tell_late)
 
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
@@ -135,6 +135,11 @@ def make_fleet(
 
     here = Giver(user_name(os.getuid()), "command line")
     return Fleet(make, store, clock, structlog.get_logger(), here, own_loop=own_loop)
+
+
+def _tell_late(late_s: float) -> None:
+    text = "this process ran late itself; while it does, no verdict rests on silence"
+    structlog.get_logger().warning("controller_late", late_s=round(late_s, 1), text=text)
 
 
 @contextlib.asynccontextmanager
@@ -244,7 +249,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             async def looked_at(name: ClusterName) -> None:
                 await fleet.looked_at(name, within_s=FIRST_ANSWER_S)
 
-            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload))
+            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload, fleet.late_s))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 async with ops.running(config.clusters):

@@ -23,3 +23,5 @@ class Backing:
     """Until a controller that was just started, or started anew, has looked at the cluster; not for ever."""
     reload: Callable[[], Awaitable[str]]
     """Reads the configuration again; what changed, as a sentence. Raises ConfigError."""
+    late_s: Callable[[], float] = lambda: 0.0
+    """By how many seconds in all the controller's own loop ran late."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -32,12 +32,12 @@ NODE: Final = ["cluster", "node"]
 class Metrics:
     """Counts what happens, and turns what is into gauges."""
 
-    def __init__(self, ops: Operations) -> None:
+    def __init__(self, ops: Operations, late_s: Callable[[], float] = lambda: 0.0) -> None:
         self._ops = ops
         self._last: int | None = None
         self._one_at_a_time = asyncio.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._status = _Status()
+        self._status = _Status(late_s)
         self._registry.register(self._status)
         self._events = Counter(
             "pgvigil_events", "Events since the controller started.", ["cluster", "kind", "level"],
@@ -205,12 +205,15 @@ FAMILIES: Final = (
 class _Status(Collector):
     """The clusters as they are now."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_s: Callable[[], float]) -> None:
+        self._late_s = late_s
         self.clusters: list[Json] = []
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield InfoMetricFamily("pgvigil_build", "Which pgvigil this is.", {"version": __version__})
+        text = "By how much the controller's own loop ran late, all told: it has too much to do."
+        yield CounterMetricFamily("pgvigil_controller_late_seconds", text, self._late_s())
         for family in FAMILIES:
             made = GaugeMetricFamily(family.name, family.text, labels=family.labels)
             for cluster in self.clusters:

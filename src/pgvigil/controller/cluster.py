@@ -358,12 +358,7 @@ class ClusterController:
 
     async def _wait(self) -> None:
         """Until there is news, or the next instant at which something may become a verdict."""
-        delay_s = due.sleep_s(self.diagnosis, self.plan.decision, self._clock.now())
-        try:
-            async with asyncio.timeout(delay_s):  # wait_for may lose a cancellation before 3.12
-                await self.watch.news.wait()
-        except TimeoutError:
-            return
+        await self.watch.news.within(due.sleep_s(self.diagnosis, self.plan.decision, self._clock.now()))
 
     def _situation(self, record: ClusterRecord) -> Situation:
         record = remembered(record, {name: self.watch.learnt_paths(name) for name in self.view.nodes})

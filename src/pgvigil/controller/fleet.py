@@ -170,6 +170,10 @@ class Fleet:
             text = order.reached or "not finished in its time"
             return Outcome(Result.TIMED_OUT, text, "it may still finish", "see: pgvigil status")
 
+    def late_s(self) -> float:
+        """By how many seconds in all this process's own loop ran late since it guards."""
+        return self._own_loop.total_s if self._own_loop else 0.0
+
     def settled(self, cluster: ClusterName) -> bool:
         """Whether nothing is under way there, so that another controller may guard it from now on."""
         return self._cluster(cluster).settled()

@@ -360,7 +360,7 @@ class ClusterView:
     late_s: float = 0.0
     """How late the controller's own loop ran lately: it distrusts itself before it accuses others."""
     sound_since: Instant = Instant(0.0)
-    """Since when our own network has been in order without a break, as far as we can tell: somebody
+    """Since when our own network and loop have been in order without a break, as far as we can tell: somebody
     answers, and most reference targets do. Silence of before proves nothing."""
     witnesses: Mapping[str, WitnessLook] = field(default_factory=dict)
     """Hosts without PostgreSQL that help to look."""

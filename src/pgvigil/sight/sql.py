@@ -32,6 +32,7 @@ from pgvigil.ports.contract import (
 )
 from pgvigil.sight import probe
 from pgvigil.sight.bell import Bell
+from pgvigil.sight.own_loop import OwnLoop
 
 FACTS_EVERY_S = 10.0
 RETRY_S = 0.1
@@ -43,7 +44,15 @@ RETRY_LONG_AFTER_S = 30.0
 class SqlWatch:
     """One node over SQL. `look` is the newest look; `on_news` is called whenever it has changed."""
 
-    def __init__(self, ports: NodePorts, timings: Timings, clock: Clock, on_news: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ports: NodePorts,
+        timings: Timings,
+        clock: Clock,
+        on_news: Callable[[], None],
+        own_loop: OwnLoop | None = None,
+    ) -> None:
+        self._own_loop = own_loop or OwnLoop(clock)
         self._ports, self._timings, self._clock, self._on_news = ports, timings, clock, on_news
         self.look: SqlLook = Unseen(ports.spec.name)
         self.last: Answer | None = None
@@ -52,7 +61,7 @@ class SqlWatch:
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
         self._wanted = False
-        self._bell, self._answered = Bell(), Bell()
+        self._bell, self._answered = Bell(self._own_loop.wheel), Bell(self._own_loop.wheel)
         self._ending: tuple[Session, asyncio.Task[Farewell]] | None = None
         self._begun = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -68,8 +77,6 @@ class SqlWatch:
                 await self._pause()
         finally:
             self._ports.session.close()
-            self._bell.close()
-            self._answered.close()
             if self._ending:
                 self._ending[1].cancel()
 
@@ -163,6 +170,8 @@ class SqlWatch:
         try:
             asked.add_done_callback(self._answered.ring)
             await self._answered.wait(self._timings.suspect_after.total_seconds())
+            if not asked.done() and (late_s := self._own_loop.late_s()):
+                await self._answered.wait(late_s)  # we did not listen all the time: that is not its silence
             if not asked.done():
                 self._publish_silence(Silence.OVERDUE, begun)
             while not asked.done():

@@ -21,10 +21,11 @@ from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Peers, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
+from pgvigil.sight.bell import News
 from pgvigil.sight.calm import says_nothing_new
 from pgvigil.sight.far import FarWatch
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
-from pgvigil.sight.own_loop import OwnLoop
+from pgvigil.sight.own_loop import TELL_S, OwnLoop
 from pgvigil.sight.peers import PeerWatch
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.sql import SqlWatch
@@ -70,14 +71,15 @@ class ClusterWatch:
         self._witness_hosts = [
             WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
-        self.news = asyncio.Event()
+        self.news = News(self._own_loop.wheel)
         self._peers = (
             PeerWatch(spec, peers, clock, self._silent, self._answering, self._heard) if peers else None
         )
         self._far = FarWatch(far or {}, clock, self.news.set)
         self.suspect: NodeName | None = None
         self._sql = {
-            name: SqlWatch(ports, spec.timings, clock, self._sql_news(name)) for name, ports in nodes.items()
+            name: SqlWatch(ports, spec.timings, clock, self._sql_news(name), self._own_loop)
+            for name, ports in nodes.items()
         }
         self._host = {
             name: HostWatch(ports, spec.timings, clock, self._paths_of(name), self.news.set)
@@ -126,10 +128,11 @@ class ClusterWatch:
             if not node.speaks:
                 self._unheard[name] = now
                 nodes[name] = replace(node, unheard_at=now)
-        if not self._references.sound or not any(node.speaks for node in nodes.values()):
+        late_s, far = self._own_loop.late_s(), self._far.look
+        heard = any(node.speaks for node in nodes.values())
+        if late_s >= TELL_S or not self._references.sound or not heard:
             self._sound_since = now
         witnesses = {host.name: host.look for host in self._witness_hosts}
-        late_s, far = self._own_loop.late_s(), self._far.look
         return ClusterView(now, nodes, self._references, late_s, self._sound_since, witnesses, far)
 
     async def look(self, *, within_s: float) -> None:

@@ -46,7 +46,7 @@ def samples(*pages: FakeOperations) -> dict[str, float]:
 
     async def whole() -> bytes:
         ops = FakeOperations()
-        metrics = Metrics(ops)
+        metrics = Metrics(ops, lambda: 1.5)
         await metrics.begin()
         page = b""
         for each in pages:
@@ -80,6 +80,7 @@ def test_a_healthy_cluster() -> None:
     assert found["pgvigil_node_replay_lag_bytes{cluster=orders,node=pg2}"] == 0
     assert "pgvigil_node_replay_lag_bytes{cluster=orders,node=pg1}" not in found
     assert found["pgvigil_cluster_generation{cluster=orders}"] == 1
+    assert found["pgvigil_controller_late_seconds_total{}"] == 1.5
 
 
 def test_an_endpoint_that_leads_astray_shows() -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from bench.fleet.stand_in import Node
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import NodePorts, Row, SessionEnded
+from pgvigil.sight.own_loop import OwnLoop
 from pgvigil.sight.sql import SqlWatch
 from tests.builders import TIMINGS, a_cluster
 
@@ -102,3 +104,28 @@ def test_the_end_of_a_session_that_idles_is_seen_at_once_by_one_task_for_all_its
     watch, _, waits = asyncio.run(an_idle_session_that_ends())
     assert getattr(watch.look, "silence", None) is Silence.CLOSED
     assert waits == 1
+
+
+class Slow(Late):
+    """A session that answers a probe a moment later than it is suspected."""
+
+    async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
+        await asyncio.sleep(0.03)
+        return tuple(Node(0, 0).rows(sql) or ())
+
+
+async def looks(late_s: float) -> list[str]:
+    """Which looks a slow answer gives, when our own loop was that late a moment ago."""
+    spec, clock = a_cluster("pg1*").spec.nodes[0], SystemClock()
+    own_loop, seen = OwnLoop(clock), list[str]()
+    ports = NodePorts(spec, Late, Slow(), None)
+    timings = replace(TIMINGS, suspect_after=timedelta(milliseconds=1))
+    watch = SqlWatch(ports, timings, clock, lambda: seen.append(type(watch.look).__name__), own_loop)
+    own_loop.wheel.late(late_s)
+    await watch._once()
+    return seen
+
+
+def test_what_our_own_loop_missed_is_not_counted_as_silence_of_a_node() -> None:
+    assert asyncio.run(looks(10.0)) == ["Answer"]
+    assert asyncio.run(looks(0.0))[0] == "NoAnswer"
