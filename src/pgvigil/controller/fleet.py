@@ -25,6 +25,9 @@ from pgvigil.sight.own_loop import OwnLoop
 
 MADE_AT_ONCE = 4
 """So many statuses are made before the loop has its turn: about 2 ms."""
+STARTS_AT_ONCE = 50
+STARTS_PER_S = 100
+"""So many clusters are begun in one moment, and the rest at this rate: each opens a session a node."""
 READ_AT_ONCE = 500
 """So many events, likewise."""
 READERS_MAX = 64
@@ -90,14 +93,14 @@ class Fleet:
             await self._stop(name)
         for name in new.removed:
             del self._clusters[name]
-        for name in (*new.added, *new.changed):
-            self._start(wanted[name])
+        for place, name in enumerate((*new.added, *new.changed)):
+            self._start(wanted[name], after_s=start_after_s(place))
         return new.sentence
 
-    def _start(self, spec: ClusterSpec) -> None:
+    def _start(self, spec: ClusterSpec, *, after_s: float) -> None:
         assert self._group is not None
         controller = self._make(spec)
-        task = self._group.create_task(guard(controller, self._log), name=f"cluster {spec.name}")
+        task = self._group.create_task(guard(controller, self._log, after_s), name=f"cluster {spec.name}")
         self._clusters[spec.name] = _Guarded(controller, task)
 
     async def _stop(self, name: ClusterName) -> None:
@@ -270,8 +273,14 @@ def _ended(
         audit.ended(controller.journal, _generation(controller), command, by, outcome.result())
 
 
-async def guard(controller: ClusterController, log: Log) -> None:
-    """Run a cluster's loop for ever; an error in it holds that cluster, alerts, and the loop goes on."""
+def start_after_s(place: int) -> float:
+    """When the cluster at that place, from 0 on, of all that are begun together is begun."""
+    return max(place - STARTS_AT_ONCE + 1, 0) / STARTS_PER_S
+
+
+async def guard(controller: ClusterController, log: Log, after_s: float = 0.0) -> None:
+    """Run a cluster's loop for ever, `after_s` from now; an error holds it, alerts, and the loop goes on."""
+    await asyncio.sleep(after_s)
     pause = 1.0
     while True:
         try:

@@ -1,6 +1,7 @@
 """How late the event loop of this process runs: a controller that is slow itself must not accuse others."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +26,9 @@ class OwnLoop:
         self._clock, self._tell = clock, tell
         self._late: list[tuple[Instant, float]] = []
         self._told: Instant | None = None
+        self.silent = 0
+        """Nodes that do not answer now, of all that are watched here."""
+        self._random = random.Random(0)  # noqa: S311  # nothing secret, and a simulation repeats it
         self.total_s = 0.0
         """All lateness so far."""
         self.wheel = Wheel(self._note)
@@ -45,6 +49,10 @@ class OwnLoop:
         now = self._clock.now()
         self._late = [(at, s) for at, s in self._late if now - at < MEMORY_S]
         return max((late for _, late in self._late), default=0.0)
+
+    def spread(self, seconds: float) -> float:
+        """About as long; for the next who asks another time: what broke together does not return together."""
+        return seconds * self._random.uniform(0.75, 1.25)
 
     def _note(self, late_s: float) -> None:
         if late_s <= EVERY_S:

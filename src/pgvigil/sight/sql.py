@@ -37,7 +37,10 @@ from pgvigil.sight.own_loop import OwnLoop
 FACTS_EVERY_S = 10.0
 RETRY_S = 0.1
 """Pause between attempts while a node is silent: a new primary or a returning node is seen soon."""
+RETRY_PER_S = 1000
+"""Where very many nodes are silent at once, this many attempts a second are made at them all told."""
 RETRY_LONG_S = 1.0
+"""The longest pause: `judge.controller_unfit` wants a look every two seconds."""
 RETRY_LONG_AFTER_S = 30.0
 
 
@@ -60,7 +63,7 @@ class SqlWatch:
         self._facts_at = Instant(0.0)
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
-        self._wanted = False
+        self._wanted = self._silent = False
         self._bell, self._answered = Bell(self._own_loop.wheel), Bell(self._own_loop.wheel)
         self._ending: tuple[Session, asyncio.Task[Farewell]] | None = None
         self._begun = 0
@@ -76,6 +79,7 @@ class SqlWatch:
                 self._tell_waiting()
                 await self._pause()
         finally:
+            self._count(False)
             self._ports.session.close()
             if self._ending:
                 self._ending[1].cancel()
@@ -110,8 +114,7 @@ class SqlWatch:
             case Answer():
                 delay = self._timings.probe_interval.total_seconds()
             case NoAnswer(since=since) | Refusal(since=since):
-                old = self._clock.now() - since > RETRY_LONG_AFTER_S
-                delay = RETRY_LONG_S if old else RETRY_S
+                delay = self._retry_s(self._clock.now() - since)
             case _:
                 delay = RETRY_S
         session = self._ports.session
@@ -124,6 +127,14 @@ class SqlWatch:
             await self._bell.wait(delay)
         if not session.is_open and (was_open or isinstance(self.look, Answer)):
             self._end(await session.ended())
+
+    def _retry_s(self, silent_s: float) -> float:
+        """The pause before the next attempt: short, unless that was in vain for long, or a crowd wants it."""
+        crowd_s = self._own_loop.silent / RETRY_PER_S
+        if silent_s <= RETRY_LONG_AFTER_S and crowd_s <= RETRY_S:
+            return RETRY_S
+        pause_s = RETRY_LONG_S if silent_s > RETRY_LONG_AFTER_S else min(crowd_s, RETRY_LONG_S)
+        return self._own_loop.spread(pause_s)
 
     def _watch_end(self, session: Session) -> None:
         """Ring when it ends: one task for as long as a session lasts, for thousands are watched."""
@@ -244,6 +255,10 @@ class SqlWatch:
                 int(r["pid"] or 0): (r["application_name"] or "", r["client_addr"] or "") for r in rows
             }
 
+    def _count(self, silent: bool) -> None:
+        self._own_loop.silent += silent - self._silent
+        self._silent = silent
+
     def forget_facts(self) -> None:
         """Settings or slots were changed: ask again at the next look."""
         self._facts_at = Instant(-FACTS_EVERY_S * 2)
@@ -260,6 +275,7 @@ class SqlWatch:
         self._publish(Refusal(self._ports.spec.name, now, since, sqlstate, message))
 
     def _publish(self, look: SqlLook) -> None:
+        self._count(isinstance(look, NoAnswer))
         if isinstance(look, Answer):
             self.last, self._farewell = look, None
         self.look = look

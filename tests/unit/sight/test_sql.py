@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from bench.fleet.stand_in import Node
+from pgvigil.judge.controller_unfit import LOOKS_EVERY_S
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import NodePorts, Row, SessionEnded
 from pgvigil.sight.own_loop import OwnLoop
-from pgvigil.sight.sql import SqlWatch
+from pgvigil.sight.sql import RETRY_S, SqlWatch
 from tests.builders import TIMINGS, a_cluster
 
 
@@ -129,3 +130,42 @@ async def looks(late_s: float) -> list[str]:
 def test_what_our_own_loop_missed_is_not_counted_as_silence_of_a_node() -> None:
     assert asyncio.run(looks(10.0)) == ["Answer"]
     assert asyncio.run(looks(0.0))[0] == "NoAnswer"
+
+
+def test_many_silent_nodes_are_tried_again_at_a_bearable_rate_and_not_in_step() -> None:
+    own_loop = OwnLoop(SystemClock())
+    spec = a_cluster("pg1*").spec.nodes[0]
+    watch = SqlWatch(
+        NodePorts(spec, Late, Idle.__new__(Idle), None), TIMINGS, SystemClock(), lambda: None, own_loop
+    )
+    assert {watch._retry_s(1.0) for _ in range(9)} == {RETRY_S}
+    own_loop.silent = 500
+    crowd = [watch._retry_s(1.0) for _ in range(200)]
+    assert 0.3 < min(crowd) < max(crowd) < 0.7
+    own_loop.silent = 100_000
+    longest = [*(watch._retry_s(1.0) for _ in range(200)), *(watch._retry_s(99.0) for _ in range(200))]
+    assert RETRY_S < min(longest) < max(longest) < LOOKS_EVERY_S
+
+
+async def counted() -> list[int]:
+    """How many are silent: at first, when one does not answer, when it answers, when nobody looks."""
+    spec, clock = a_cluster("pg1*").spec.nodes[0], SystemClock()
+    own_loop = OwnLoop(clock)
+    ports = NodePorts(spec, Late, Slow(), None)
+    watch = SqlWatch(ports, TIMINGS, clock, lambda: None, own_loop)
+    found = [own_loop.silent]
+    for _ in range(2):
+        watch._publish_silence(Silence.REFUSED, clock.now())
+    found.append(own_loop.silent)
+    await watch._once()
+    found.append(own_loop.silent)
+    watch._publish_silence(Silence.REFUSED, clock.now())
+    running = asyncio.create_task(watch.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+    return [*found, own_loop.silent]
+
+
+def test_silent_nodes_are_counted_once_each_and_no_more_when_they_answer_or_nobody_looks() -> None:
+    assert asyncio.run(counted()) == [0, 1, 0, 0]
