@@ -24,9 +24,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from bench.fleet.picture import picture
 from bench.fleet.stand_in import PER_CLUSTER, PORT, address
 
 HTTP_PORT = 24_433
+LATE = "pgvigil_controller_late_seconds_total"
 TICKS = os.sysconf("SC_CLK_TCK")
 READY_S = 600.0
 VERDICTS_S = 60.0
@@ -50,6 +52,11 @@ class Row:
     crashed: int
     verdict_median_s: float
     verdict_last_s: float
+    late_s: float
+    """By how much the controller's own loop ran late while it was measured, all told."""
+    stand_in_cores: float
+    load: float
+    """Processes that wanted a processor, on average over the last minute: what else the machine did."""
 
 
 def configuration(clusters: int, interval: str) -> str:
@@ -143,15 +150,15 @@ def wait_for(home: Path, kind: str, many: int, process: "subprocess.Popen[bytes]
         time.sleep(0.5)
 
 
-def probes_ms() -> list[float]:
-    """How long every node's newest probe took."""
+def metrics() -> list[str]:
+    """What Prometheus would read, line by line."""
     with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/metrics", timeout=60) as answer:
-        text = answer.read().decode()
-    return sorted(
-        1000 * float(line.rpartition(" ")[2])
-        for line in text.splitlines()
-        if line.startswith("pgvigil_node_probe_seconds{")
-    )
+        return str(answer.read().decode()).splitlines()
+
+
+def values(lines: list[str], name: str) -> list[float]:
+    """Of that metric, sorted."""
+    return sorted(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line))
 
 
 def share(values: list[float], part: float) -> float:
@@ -169,10 +176,17 @@ def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
             ready_s, proc = time.monotonic() - began, Process(process.pid)
             start_cpu_s = proc.cpu_s()
             time.sleep(5)
-            cpu, at = proc.cpu_s(), time.monotonic()
+            late = values(metrics(), LATE)[0]
+            begun = time.monotonic(), proc.cpu_s(), Process(servers.pid).cpu_s()
             time.sleep(seconds)
-            cores = (proc.cpu_s() - cpu) / (time.monotonic() - at)
-            memory_mb, took = proc.memory_mb(), probes_ms()
+            passed = time.monotonic() - begun[0]
+            cores, theirs = (
+                (proc.cpu_s() - begun[1]) / passed,
+                (Process(servers.pid).cpu_s() - begun[2]) / passed,
+            )
+            memory_mb, load, told = proc.memory_mb(), os.getloadavg()[0], metrics()
+            took = [1000 * each for each in values(told, "pgvigil_node_probe_seconds")]
+            late = values(told, LATE)[0] - late
             crash = min(crash, clusters)
             assert servers.stdin
             assert servers.stdout
@@ -196,6 +210,9 @@ def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
         crashed=crash,
         verdict_median_s=round(share(verdicts, 0.5), 2),
         verdict_last_s=round(verdicts[-1], 2),
+        late_s=round(late, 1),
+        stand_in_cores=round(theirs, 2),
+        load=round(load, 1),
     )
 
 
@@ -213,6 +230,7 @@ def main() -> None:
     parser.add_argument("clusters", type=int, nargs="+")
     parser.add_argument("--crash", type=int, default=5, help="primaries that crash at once")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long processor time is measured")
+    parser.add_argument("--svg", type=Path, help="draw the cost of a probe over the number of nodes there")
     parser.add_argument("--interval", default="1s", help="probe.interval")
     asked = parser.parse_args()
     rows = []
@@ -220,6 +238,8 @@ def main() -> None:
         row = measure(clusters, crash=asked.crash, seconds=asked.seconds, interval=asked.interval)
         print(json.dumps(asdict(row)), flush=True)
         rows.append(row)
+        if asked.svg:
+            asked.svg.write_text(picture([(row.nodes, row.cpu_us) for row in rows]))
     print(as_markdown(rows))
 
 
