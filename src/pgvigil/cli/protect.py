@@ -1,8 +1,9 @@
 """Commands around the controller: discover, check, run, reload, demo, version."""
 
+import gc
 from enum import StrEnum, auto
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +15,8 @@ from pgvigil.errors import UsageError
 from pgvigil.model.check import CheckItem, CheckLevel, worst
 
 PANEL = "Protect"
+GARBAGE: Final = (20_000, 50, 100)
+"""Cycles are looked for this seldom: what is seen of a fleet has none, and to go through it costs time."""
 
 
 class LogStyle(StrEnum):
@@ -124,6 +127,8 @@ def run(
     def reread() -> Config:
         return desk.reach.load(desk.config_path)
 
+    gc.freeze()  # what was imported stays: it need not be looked through for ever
+    gc.set_threshold(*GARBAGE)
     run_async(until_stopped(desk.reach.run(loaded, reread), loaded.socket))
 
 
