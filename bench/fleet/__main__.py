@@ -44,6 +44,8 @@ class Row:
     """From the start of the process until every cluster is guarded."""
     start_cpu_s: float
     cores: float
+    probes: float
+    """A second; fewer than nodes / interval: the machine did not let it."""
     cpu_us: float
     memory_mb: float
     memory_kb_node: float
@@ -126,6 +128,15 @@ def controller(home: Path, clusters: int, interval: str) -> Iterator["subprocess
                 process.wait()
 
 
+def ordered(servers: "subprocess.Popen[str]", order: str) -> dict[str, float]:
+    """What the stand-ins answer to an order."""
+    assert servers.stdin
+    assert servers.stdout
+    print(order, file=servers.stdin, flush=True)
+    found: dict[str, float] = json.loads(servers.stdout.readline())
+    return found
+
+
 def events(home: Path, kind: str) -> list[datetime]:
     """When events of that kind were written, by the store itself: no question disturbs the controller."""
     file = home / "state/pgvigil.db"
@@ -177,6 +188,7 @@ def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
             start_cpu_s = proc.cpu_s()
             time.sleep(5)
             late = values(metrics(), LATE)[0]
+            before = ordered(servers, "count")["probed"]
             begun = time.monotonic(), proc.cpu_s(), Process(servers.pid).cpu_s()
             time.sleep(seconds)
             passed = time.monotonic() - begun[0]
@@ -184,25 +196,23 @@ def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
                 (proc.cpu_s() - begun[1]) / passed,
                 (Process(servers.pid).cpu_s() - begun[2]) / passed,
             )
+            probes = (ordered(servers, "count")["probed"] - before) / passed
             memory_mb, load, told = proc.memory_mb(), os.getloadavg()[0], metrics()
             took = [1000 * each for each in values(told, "pgvigil_node_probe_seconds")]
             late = values(told, LATE)[0] - late
             crash = min(crash, clusters)
-            assert servers.stdin
-            assert servers.stdout
-            print("crash", crash, file=servers.stdin, flush=True)
-            fault = json.loads(servers.stdout.readline())
+            fault = ordered(servers, f"crash {crash}")
             wait_for(home, "found_primary_crashed", crash, process, VERDICTS_S)
             verdicts = sorted(at.timestamp() - fault["began"] for at in events(home, "found_primary_crashed"))
     nodes = clusters * PER_CLUSTER
-    every_s = float(interval.removesuffix("s"))
     return Row(
         clusters=clusters,
         nodes=nodes,
         ready_s=round(ready_s, 1),
         start_cpu_s=round(start_cpu_s, 1),
         cores=round(cores, 3),
-        cpu_us=round(1e6 * cores * every_s / nodes, 0),
+        probes=round(probes, 0),
+        cpu_us=round(1e6 * cores / probes, 0),
         memory_mb=round(memory_mb, 0),
         memory_kb_node=round(1024 * memory_mb / nodes, 0),
         probe_p50_ms=round(share(took, 0.5), 1),

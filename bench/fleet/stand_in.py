@@ -64,6 +64,8 @@ class Node:
     """Of the whole cluster."""
     sessions: set["Session"] = field(default_factory=set)
     server: asyncio.Server | None = None
+    probed: int = 0
+    """Probes answered; not the first two of a session."""
     packed: dict[str, bytes] = field(default_factory=dict)
     """SQL → the whole answer to its execution, as it was when all nodes were at `LSN`."""
 
@@ -137,6 +139,7 @@ class Node:
 
     def answer(self, sql: str) -> bytes:
         """What is sent for Bind, Describe, Execute and Sync of a prepared statement that it knows."""
+        self.probed += sql == probe.PROBE
         kept = self.packed.get(sql)
         if kept is None:
             rows = self.rows(sql) or []
@@ -294,7 +297,10 @@ def _values(row: dict[str, str | None]) -> bytes:
 
 
 async def serve(clusters: int) -> None:
-    """Answer for all of them; lines on standard input are orders: `crash N` ends N primaries at once."""
+    """Answer for all of them; lines on standard input are orders.
+
+    `crash N` ends N primaries at once; `count` tells how many probes were answered so far.
+    """
     nodes = [[Node(cluster, n) for n in range(PER_CLUSTER)] for cluster in range(clusters)]
     for cluster in nodes:
         for node in cluster:
@@ -304,8 +310,12 @@ async def serve(clusters: int) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        _, many = line.split()
-        print(json.dumps(_crash(nodes[: int(many)])), flush=True)
+        match line.split():
+            case [b"crash", many]:
+                print(json.dumps(_crash(nodes[: int(many)])), flush=True)
+            case _:
+                probed = sum(node.probed for cluster in nodes for node in cluster)
+                print(json.dumps({"probed": probed}), flush=True)
 
 
 def _crash(nodes: Iterable[Sequence[Node]]) -> dict[str, float]:
