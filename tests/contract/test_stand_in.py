@@ -1,9 +1,11 @@
 """The stand-in servers of `make bench-fleet` are read by the product as a healthy cluster."""
 
 import asyncio
+from xml.etree import ElementTree
 
 import pytest
 
+from bench.fleet.picture import picture
 from bench.fleet.stand_in import Node, Session
 from pgvigil.demo.ports import HOST, free_port
 from pgvigil.model.sighting import Primary, Standby
@@ -58,3 +60,12 @@ def test_what_it_does_not_know_is_an_error() -> None:
     with pytest.raises(QueryFailed) as failed:
         asyncio.run(asked(Node(0, 0), "select 1"))
     assert failed.value.sqlstate == "0A000"
+
+
+def test_its_picture_has_a_point_for_each_size_and_higher_stands_for_more() -> None:
+    drawn = ElementTree.fromstring(picture([(300, 200.0), (3000, 120.0), (6000, 90.0)]))
+    circles = drawn.findall("{*}circle")
+    across, down = ([float(each.attrib[axis]) for each in circles] for axis in ("cx", "cy"))
+    assert across == sorted(across)
+    assert down == sorted(down)
+    assert len(circles) == 3

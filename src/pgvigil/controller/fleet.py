@@ -280,7 +280,9 @@ def start_after_s(place: int) -> float:
 
 async def guard(controller: ClusterController, log: Log, after_s: float = 0.0) -> None:
     """Run a cluster's loop for ever, `after_s` from now; an error holds it, alerts, and the loop goes on."""
-    await asyncio.sleep(after_s)
+    if after_s:
+        controller.plan = Plan(Hold("looking", "a large fleet is begun over seconds; its turn comes"))
+        await asyncio.sleep(after_s)
     pause = 1.0
     while True:
         try:
