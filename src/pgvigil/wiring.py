@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -16,7 +17,7 @@ from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController
-from pgvigil.controller.fleet import Fleet
+from pgvigil.controller.fleet import Fleet, tell_late
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
@@ -125,7 +126,7 @@ def make_fleet(
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
-    own_loop = OwnLoop(clock, _tell_late)
+    own_loop = OwnLoop(clock, partial(tell_late, structlog.get_logger()))
 
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
@@ -135,11 +136,6 @@ def make_fleet(
 
     here = Giver(user_name(os.getuid()), "command line")
     return Fleet(make, store, clock, structlog.get_logger(), here, own_loop=own_loop)
-
-
-def _tell_late(late_s: float) -> None:
-    text = "this process ran late itself; while it does, no verdict rests on silence"
-    structlog.get_logger().warning("controller_late", late_s=round(late_s, 1), text=text)
 
 
 @contextlib.asynccontextmanager

@@ -273,6 +273,12 @@ def _ended(
         audit.ended(controller.journal, _generation(controller), command, by, outcome.result())
 
 
+def tell_late(log: Log, late_s: float) -> None:
+    """Log that the process's own loop ran late."""
+    text = "this process ran late itself; while it does, no verdict rests on silence"
+    log.warning("controller_late", late_s=round(late_s, 1), text=text)
+
+
 def start_after_s(place: int) -> float:
     """When the cluster at that place, from 0 on, of all that are begun together is begun."""
     return max(place - STARTS_AT_ONCE + 1, 0) / STARTS_PER_S
