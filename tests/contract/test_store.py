@@ -310,6 +310,26 @@ def test_events_come_numbered_oldest_first(make_store: MakeStore) -> None:
     run(make_store, story)
 
 
+def test_events_that_many_clusters_add_at_once_are_all_there_each_clusters_in_order(
+    make_store: MakeStore,
+) -> None:
+    names = [ClusterName(f"c{number}") for number in range(20)]
+
+    async def course(store: Store) -> None:
+        async def tell(name: ClusterName) -> None:
+            for number in range(3):
+                await store.add([event(f"{name} {number}", cluster=name)])
+
+        saving = asyncio.create_task(store.save(RECORD))
+        await asyncio.gather(*(tell(name) for name in names))
+        assert (await saving).revision == 1
+        for name in names:
+            found = await store.events(name, limit=10)
+            assert [each.text for each in found] == [f"{name} {number}" for number in range(3)]
+
+    run(make_store, course)
+
+
 def test_old_events_are_dropped_and_numbers_go_on(make_store: MakeStore) -> None:
     async def story(store: Store) -> None:
         for number in range(7):

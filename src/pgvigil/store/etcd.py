@@ -17,6 +17,7 @@ from pgvigil.model.parameter import ParameterVersion, Trial
 from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept, packed
 from pgvigil.model.units import ClusterName
+from pgvigil.store.batch import Batches
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.etcd_events import AT_ONCE, EtcdEvents
 from pgvigil.store.etcd_shelf import EtcdShelf
@@ -65,6 +66,8 @@ class EtcdStore:
         """
         self._keys, self._locks, self._writes = keys, locks, writes
         self._events = EtcdEvents(keys, events_kept)
+        self._batches = Batches[Event](self._add)
+        self._adding, self._counting = asyncio.Lock(), asyncio.Lock()
         self._shelf = EtcdShelf(keys)
         self._read: dict[ClusterName, _Known] = {}
         self._pack = pack or self._in_a_thread
@@ -135,11 +138,31 @@ class EtcdStore:
         return saved
 
     async def add(self, events: Sequence[Event]) -> None:
-        """Append events."""
-        for begin in range(0, len(events), AT_ONCE):
-            await self._write(None, [], [], events[begin : begin + AT_ONCE], None)
+        """Append events, together with those that others add while etcd is busy with earlier ones."""
+        if events:
+            await self._batches.add(events)
+
+    async def _add(self, take: Callable[[], Sequence[Event]]) -> None:
+        async with self._adding:
+            events = take()
+            for begin in range(0, len(events), AT_ONCE):
+                await self._write(None, [], [], events[begin : begin + AT_ONCE], None)
 
     async def _write(
+        self,
+        cluster: ClusterName | None,
+        conditions: Sequence[Json],
+        changes: Sequence[Json],
+        events: Sequence[Event],
+        record: ClusterRecord | None,
+    ) -> int:
+        """One transaction; with events one after another, for each counts on from the one before."""
+        if not events:
+            return await self._attempt(cluster, conditions, changes, events, record)
+        async with self._counting:
+            return await self._attempt(cluster, conditions, changes, events, record)
+
+    async def _attempt(
         self,
         cluster: ClusterName | None,
         conditions: Sequence[Json],

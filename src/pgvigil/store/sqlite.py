@@ -23,6 +23,7 @@ from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.recording import Draft, Kept, packed
 from pgvigil.model.units import ClusterName
 from pgvigil.store import shelf, versions
+from pgvigil.store.batch import Batches
 from pgvigil.store.codec import from_json, to_json
 from pgvigil.store.limits import EVENTS_KEPT, WAITING_AT_MOST, record_changed
 from pgvigil.store.lock import make_state_dir
@@ -67,6 +68,8 @@ _DAMAGED: Final = (
 )
 
 T = TypeVar("T")
+Body = tuple[ClusterName, str]
+"""An event as it is stored: its cluster, its JSON."""
 
 
 class SqliteStore:
@@ -87,6 +90,7 @@ class SqliteStore:
         self._places: tuple[tuple[int, int] | None, ...] = ()
         self._closed = False
         self._waiting, self._counting = 0, Lock()
+        self._batches = Batches[Body](lambda take: self._do(lambda: self._add(take)))
 
     @classmethod
     async def open(cls, state_dir: Path, *, events_kept: int = EVENTS_KEPT) -> Self:
@@ -123,9 +127,9 @@ class SqliteStore:
         return await self._do(lambda: self._save(record, events))
 
     async def add(self, events: Sequence[Event]) -> None:
-        """Append events."""
+        """Append events, together with those that others add until the thread comes to them."""
         if events:
-            await self._do(lambda: self._add(events))
+            await self._batches.add([_body(event) for event in events])
 
     async def events(self, cluster: ClusterName | None, *, limit: int, after: int = 0) -> tuple[Event, ...]:
         """The newest `limit` events with a number above `after`, oldest first."""
@@ -316,19 +320,17 @@ class SqliteStore:
                 " ON CONFLICT (cluster) DO UPDATE SET revision = excluded.revision, body = excluded.body",
                 (saved.cluster, saved.revision, to_json(saved)),
             )
-            self._append(db, events)
+            self._append(db, [_body(event) for event in events])
         return saved
 
-    def _add(self, events: Sequence[Event]) -> None:
+    def _add(self, take: Callable[[], Sequence[Body]]) -> None:
+        bodies = take()
         with self._transaction() as db:
-            self._append(db, events)
+            self._append(db, bodies)
 
-    def _append(self, db: sqlite3.Connection, events: Sequence[Event]) -> None:
-        db.executemany(
-            "INSERT INTO event (cluster, body) VALUES (?, ?)",
-            [(event.cluster, to_json(replace(event, number=0))) for event in events],
-        )
-        if events:
+    def _append(self, db: sqlite3.Connection, bodies: Sequence[Body]) -> None:
+        db.executemany("INSERT INTO event (cluster, body) VALUES (?, ?)", bodies)
+        if bodies:
             db.execute(
                 "DELETE FROM event WHERE number <= (SELECT max(number) FROM event) - ?", (self._events_kept,)
             )
@@ -348,6 +350,10 @@ class SqliteStore:
             (after, *names, limit),
         ).fetchall()
         return tuple(replace(from_json(Event, body), number=number) for number, body in reversed(rows))
+
+
+def _body(event: Event) -> Body:
+    return event.cluster, to_json(replace(event, number=0))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
