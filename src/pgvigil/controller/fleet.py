@@ -89,8 +89,11 @@ class Fleet:
         wanted = {spec.name: spec for spec in specs}
         known = {name: guarded.controller.spec for name, guarded in self._clusters.items()}
         new = compare(known, wanted)
-        for name in (*new.removed, *new.changed):
-            await self._stop(name)
+        ending = [self._clusters[name] for name in (*new.removed, *new.changed)]
+        for guarded in ending:
+            guarded.task.cancel()  # all at once: a large fleet ends together
+        for guarded in ending:
+            await self._stopped(guarded)
         for name in new.removed:
             del self._clusters[name]
         for place, name in enumerate((*new.added, *new.changed)):
@@ -103,10 +106,8 @@ class Fleet:
         task = self._group.create_task(guard(controller, self._log, after_s), name=f"cluster {spec.name}")
         self._clusters[spec.name] = _Guarded(controller, task)
 
-    async def _stop(self, name: ClusterName) -> None:
+    async def _stopped(self, guarded: _Guarded) -> None:
         """It stays known until another takes its place, so that its status can be asked all the time."""
-        guarded = self._clusters[name]
-        guarded.task.cancel()
         await asyncio.wait({guarded.task})
         await guarded.controller.journal.flush()
 
