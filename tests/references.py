@@ -14,7 +14,7 @@ from pgvigil.api.backing import Backing
 from pgvigil.api.gate import Gate
 from pgvigil.api.health import CHECKS
 from pgvigil.api.http_app import make_app
-from pgvigil.api.metrics import FAMILIES, Metrics
+from pgvigil.api.metrics import FAMILIES, LATE, Metrics
 from pgvigil.controller.operations import Result
 from pgvigil.errors import PgvigilError
 from pgvigil.model.check import CheckItem
@@ -70,6 +70,7 @@ def metric_rows() -> Iterator[tuple[str, str, list[str], str]]:
     """Name, type, labels, help of each, in the order in which they are served."""
     metrics = Metrics(FakeOperations())
     yield "pgvigil_build_info", "gauge", ["version"], "Which pgvigil this is."
+    yield "pgvigil_controller_late_seconds_total", "counter", [], LATE
     for family in FAMILIES:
         yield family.name, "gauge", list(family.labels), family.text
     for counted in (metrics._events, metrics._changes, metrics._lost):

@@ -25,6 +25,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 EVENTS_MAX: Final = 10_000
 OUTAGE_BUCKETS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
+LATE: Final = "By how much the controller's own loop ran late, all told: it has too much to do."
+
 CLUSTER: Final = ["cluster"]
 NODE: Final = ["cluster", "node"]
 
@@ -212,8 +214,7 @@ class _Status(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield InfoMetricFamily("pgvigil_build", "Which pgvigil this is.", {"version": __version__})
-        text = "By how much the controller's own loop ran late, all told: it has too much to do."
-        yield CounterMetricFamily("pgvigil_controller_late_seconds", text, self._late_s())
+        yield CounterMetricFamily("pgvigil_controller_late_seconds", LATE, self._late_s())
         for family in FAMILIES:
             made = GaugeMetricFamily(family.name, family.text, labels=family.labels)
             for cluster in self.clusters:
