@@ -1,4 +1,4 @@
-"""The English and the Chinese README say the same: same headings' levels, same blocks of code."""
+"""What there is in English and Chinese says the same: same headings, code, rows of tables."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CHINESE = ROOT / "docs" / "zh-CN"
 TWINS = ("README.md", "README.zh-CN.md")
+PAGES = sorted(str(page.relative_to(CHINESE)) for page in CHINESE.rglob("*.md"))
+ROW = re.compile(r"^\|")
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
 HEADING = re.compile(r"^(#{1,6})\s")
 
@@ -45,3 +48,23 @@ def test_readmes_have_the_same_outline(part: int, what: str) -> None:
     assert not missing, f"nothing to compare with: {', '.join(missing)} is missing"
     english, chinese = (outline((ROOT / name).read_text(encoding="utf-8"))[part] for name in TWINS)
     assert english == chinese, f"{what} differ: {TWINS[0]} {english}, {TWINS[1]} {chinese}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_in_chinese_is_as_the_english_one(page: str) -> None:
+    english, chinese = (ROOT / "docs" / page).read_text(), (CHINESE / page).read_text()
+    assert outline(chinese) == outline(english)
+    assert code(chinese) == code(english), "blocks of code differ"
+    assert words_of_tables(chinese) == words_of_tables(english), "first columns of tables differ"
+
+
+def code(text: str) -> list[str]:
+    """What stands in fences."""
+    return re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def words_of_tables(text: str) -> list[list[str]]:
+    """Of each row of a table the names in its first column, which are the same in all languages."""
+    return [
+        sorted(re.findall(r"`([^`]+)`", line.split("|")[1])) for line in text.splitlines() if ROW.match(line)
+    ]
