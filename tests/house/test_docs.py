@@ -136,11 +136,11 @@ def test_every_event_is_in_the_runbook_and_no_other() -> None:
     assert "(failover.md#it-did-not-fail-over)" in text, "holds are there, row by row"
 
 
-def test_the_chinese_runbook_has_the_rows_of_the_english_one_and_of_the_holds() -> None:
-    english, chinese = page("operate/runbook.md"), page("zh-CN/runbook.md")
-    wanted = rows_of(english) | rows_of(page("operate/failover.md"))
-    assert rows_of(chinese) == wanted
-    assert in_code(english) & kinds() <= in_code(chinese)
+def test_the_chinese_runbook_has_the_rows_of_the_english_one() -> None:
+    for name in ("operate/runbook.md", "operate/failover.md"):
+        english, chinese = page(name), page(f"zh-CN/{name}")
+        assert rows_of(chinese) == rows_of(english)
+        assert in_code(english) & kinds() <= in_code(chinese)
 
 
 def test_every_way_of_fencing_is_described() -> None:

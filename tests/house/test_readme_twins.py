@@ -59,8 +59,9 @@ def test_a_page_in_chinese_is_as_the_english_one(page: str) -> None:
 
 
 def code(text: str) -> list[str]:
-    """What stands in fences."""
-    return re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+    """What stands in fences, without comments."""
+    blocks = re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s+# .*$", "", block, flags=re.MULTILINE) for block in blocks]
 
 
 def words_of_tables(text: str) -> list[list[str]]:
