@@ -206,7 +206,7 @@ def test_a_message_without_a_hint_says_where_to_read() -> None:
     assert "What to do: found_standby_down in docs/operate/runbook.md" in body
     assert "rejoined in docs" not in body
     chinese = message(both, replace(TARGET, language=Language.ZH), mailbox.local).body
-    assert "处理办法：docs/zh-CN/runbook.md：found_standby_down" in chinese
+    assert "处理办法：docs/zh-CN/operate/runbook.md：found_standby_down" in chinese
 
 
 def test_own_templates_fill_and_leave_out_empty_lines() -> None:
