@@ -130,7 +130,11 @@ def _runbook(event: Event, *, chinese: bool) -> str:
     """Where to read what to do, for what is graver than news and has no hint of its own."""
     if event.level is Level.INFO:
         return ""
-    return f"docs/zh-CN/operate/runbook.md：{event.kind}" if chinese else f"{event.kind} in docs/operate/runbook.md"
+    return (
+        f"docs/zh-CN/operate/runbook.md：{event.kind}"
+        if chinese
+        else f"{event.kind} in docs/operate/runbook.md"
+    )
 
 
 def _headline(event: Event, *, chinese: bool) -> str:
