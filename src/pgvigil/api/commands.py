@@ -13,7 +13,8 @@ from pgvigil.api import wire
 from pgvigil.api.stream import message
 from pgvigil.controller.operations import Giver, Json, Operations, Outcome, Result
 from pgvigil.errors import PgvigilError, UsageError
-from pgvigil.model.command import COMMANDS
+from pgvigil.model.command import COMMANDS, SetParameters
+from pgvigil.model.parameter import RUN_PROGRAMS
 
 WITHIN_S: Final = 60.0
 """How long an answer is waited for when the request does not say. The command itself goes on."""
@@ -29,13 +30,17 @@ NAMES: Final = {tag.replace("_", "-"): tag for tag in COMMANDS}
 """Last part of the path → tag."""
 WHO: Final = "who"
 """The field of a command that says whose it is: nobody is asked who he is, the gate knows."""
+OURS: Final = frozenset({WHO, "handed_over"})
+"""Fields that are nobody's to give: the gate knows them, or another command of ours."""
 
 
 def read_order(cluster: str, name: str, body: bytes, who: str) -> wire.Order:
     """The order of a request by `who`, whom the gate knows. Raises UsageError that names the place."""
     given = wire.decode_line(body) if body.strip() else {}
-    if WHO in given:
-        raise UsageError("the request is wrong", detail="who: unknown; a token or certificate says that")
+    if claimed := sorted(OURS & given.keys()):
+        raise UsageError(
+            "the request is wrong", detail=f"{claimed[0]}: unknown; it is not given from outside"
+        )
     if WHO in {field.name for field in fields(COMMANDS[NAMES[name]])}:
         given = {**given, WHO: who}
     order: Json = {key: given.pop(key) for key in ("dry_run", "within_s") if key in given}
@@ -52,7 +57,19 @@ def read_order(cluster: str, name: str, body: bytes, who: str) -> wire.Order:
         }
     )
     assert isinstance(request, wire.Order)
+    if isinstance(request.command, SetParameters):
+        _runs_nothing(request.command)
     return request
+
+
+def _runs_nothing(command: SetParameters) -> None:
+    """A token is not worth a login on the servers (docs/decisions/0013). Raises UsageError."""
+    if programs := sorted(name for name in command.changes if name.lower() in RUN_PROGRAMS):
+        raise UsageError(
+            f"{', '.join(programs)}: not over HTTP",
+            detail="the server runs or loads what stands there, as its own account",
+            hint="on the controller's host: pgvigil config set CLUSTER NAME=VALUE",
+        )
 
 
 async def carry_out(

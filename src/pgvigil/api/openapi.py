@@ -7,7 +7,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints, is_typeddic
 from pydantic import TypeAdapter
 
 from pgvigil.api import wire
-from pgvigil.api.commands import WHO, WITHIN_S
+from pgvigil.api.commands import OURS, WITHIN_S
 from pgvigil.api.health import CHECKS
 from pgvigil.controller.operations import Json, Result
 from pgvigil.controller.status_shape import ClusterStatus, EventStatus
@@ -47,8 +47,9 @@ SHAPES: Final[Mapping[str, tuple[str, bool]]] = {
 def body_schema(command: type[Command]) -> Json:
     """JSON Schema of a command's body, for OpenAPI; what it refers to stands under `$defs` as yet."""
     made: Json = TypeAdapter(command).json_schema(ref_template="#/components/schemas/{model}")
-    made.setdefault("properties", {}).pop(WHO, None)
-    made["required"] = [name for name in made.get("required", ()) if name != WHO]
+    for name in OURS:
+        made.setdefault("properties", {}).pop(name, None)
+    made["required"] = [name for name in made.get("required", ()) if name not in OURS]
     made["properties"].update(
         dry_run={"type": "boolean", "default": False, "description": "Only say what would be done."},
         within_s={

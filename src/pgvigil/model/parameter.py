@@ -31,6 +31,15 @@ OF_A_NODE: Final = frozenset(
 SECRETIVE: Final = frozenset({"primary_conninfo", "ssl_passphrase_command"})
 """May hold a password: never read, shown or kept."""
 
+RUN_PROGRAMS: Final = frozenset(
+    {
+        "archive_cleanup_command", "archive_command", "archive_library", "dynamic_library_path",
+        "jit_provider", "local_preload_libraries", "oauth_validator_libraries", "recovery_end_command",
+        "restore_command", "session_preload_libraries", "shared_preload_libraries", "ssl_passphrase_command",
+    }
+)  # fmt: skip
+"""Have the server run or load something: whoever sets them acts as its account."""
+
 OF_THE_SERVER: Final = frozenset({"default", "configuration file", "command line", "environment variable"})
 """Sources of a value that holds for the server and not for one session, role or database."""
 

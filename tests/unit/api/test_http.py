@@ -318,6 +318,18 @@ def test_whose_a_change_of_parameters_is_says_the_token_and_nobody_else(run: Run
     run(story)
 
 
+def test_what_would_make_a_token_worth_a_login_is_not_taken(run: Run) -> None:
+    async def story(api: Served) -> None:
+        for name in ("archive_command", "Restore_Command", "shared_preload_libraries"):
+            answer = await api.post("/clusters/orders/set-parameters", {"changes": {"jit": "off", name: "x"}})
+            assert answer.status == 400
+            assert f"{name}: not over HTTP" in str(answer.json)
+        assert (await api.post("/clusters/orders/promote-site", {"handed_over": True})).status == 400
+        assert api.ops.orders == []
+
+    run(story)
+
+
 def test_a_command_with_its_fields(run: Run) -> None:
     async def story(api: Served) -> None:
         answer = await api.post("/clusters/orders/switchover", {"to": "pg2", "within_s": 5})
