@@ -240,6 +240,8 @@ def finishes_whoever_guards_it(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Tenure, "objection", lambda self: "" if self._promoted else self.lost())
 
 
+LOOKS_ON = 40
+"""When the product's timings change, other seeds find it."""
 MUTATIONS = (
     (lease_is_not_looked_at, cut_off_and_something_to_repair, Protection.ASYNC, 2, 3.0),
     (acts_until_the_lease_ends, cut_off_with_much_to_repair, Protection.ASYNC, 4, 10.0),
@@ -261,4 +263,5 @@ def test_what_keeps_controllers_apart_is_needed(
     monkeypatch.setattr(sharing, "LEASES_S", (lease_s,))
     fine(script, seed, protection)
     mutate(monkeypatch)
-    assert {each.rule for each in course(script, seed, protection).violations} >= {"one"}
+    found = (course(script, each, protection).violations for each in range(seed, seed + LOOKS_ON))
+    assert any(each.rule == "one" for violations in found for each in violations)
