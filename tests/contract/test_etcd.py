@@ -252,7 +252,8 @@ def test_with_a_login_a_token_is_renewed_when_etcd_forgets_it(one: Etcd) -> None
             done = one.ctl(*words)
             assert done.returncode == 0, done.stderr
         try:
-            spec = one.spec("ctl1", user="root", password_command="echo secret")
+            # Passwords are checked slowly on purpose, slower still on a loaded machine.
+            spec = one.spec("ctl1", user="root", password_command="echo secret", retry_s=10.0)
             async with controller(spec) as ctl:
                 await ctl.roster.claim(ORDERS)
                 saved = await ctl.store.save(RECORD)
