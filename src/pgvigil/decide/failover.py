@@ -170,14 +170,15 @@ def promoting(situation: Situation) -> Decision:
     """Phase PROMOTING: the record names the new primary; go on until it is verified (SAFETY §4.6–8).
 
     Who still points at an old primary then was not reached before, by a controller that may have died, and
-    would follow it for good when it is back as a standby (seed 2000884).
+    would follow it for good when it is back as a standby (seed 2000884); so may who is away (73994200083).
     """
     record, chosen = situation.record, situation.primary
     if chosen.primary:
         if chosen.primary.timeline <= record.timeline:
             reason = f"{chosen.name} is out of recovery but still on timeline {chosen.primary.timeline}"
             return Hold("timeline_unchanged", reason, "look at its log; do not restart anything")
-        left = record.left.union(*(_pointed_at(situation, old) for old in record.deposed - {chosen.name}))
+        astray = (_pointed_at(situation, old) for old in record.deposed - {chosen.name})
+        left = record.left.union(absent(situation, chosen.name) - record.deposed, *astray)
         stable = settled(situation, timeline=chosen.primary.timeline, left=left)
         reason = f"{chosen.name} takes writes on timeline {chosen.primary.timeline}"
         return Act("promoted", reason, stable, data=_change(situation, chosen.primary))
