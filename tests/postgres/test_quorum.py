@@ -87,7 +87,7 @@ def test_a_standby_that_leaves_is_waited_for_no_more_and_again_when_it_is_back(
     wait_until(lambda: guard.status()["sync"]["acks"] == 0, within_s=30, what="degrading")
     before = time.monotonic()
     wait_until(lambda: writer.outage_after(before) is not None, within_s=30, what="a write")
-    assert guard.status()["health"] == "degraded"
+    wait_until(lambda: guard.status()["health"] == "degraded", within_s=30, what="no change to be under way")
     assert "unprotected" in guard.kinds()
     pg2.start()
     pg3.start()
