@@ -592,7 +592,7 @@ def test_a_controller_that_dies_anywhere_is_repeated(
     whole = time.monotonic() - began
     assert_back(yard, pg1, pg2)
     node, upstream = pg1, pg2
-    for after_s in fractions(whole * 1.05, 9):
+    for after_s in fractions(whole * 1.05, 7):
         node.wait_streaming(upstream)
         node, upstream = upstream, node
         diverge(node, upstream)
