@@ -265,3 +265,15 @@ def test_what_keeps_controllers_apart_is_needed(
     mutate(monkeypatch)
     found = (course(script, each, protection).violations for each in range(seed, seed + LOOKS_ON))
     assert any(each.rule == "one" for violations in found for each in violations)
+
+
+KEPT = ((8000013, 3, Protection.ASYNC),)
+"""Seeds of three controllers that once broke something, or never ended."""
+
+
+@pytest.mark.parametrize(("seed", "nodes", "protection"), KEPT)
+def test_a_kept_seed_of_three_controllers_breaks_nothing(
+    seed: int, nodes: int, protection: Protection
+) -> None:
+    report = simulate(seed, nodes, protection=protection, controllers=3)
+    assert not report.violations, f"{report.violations[0]}"

@@ -162,7 +162,12 @@ class Fleet:
         by: Giver | None = None,
     ) -> Outcome:
         """See `Operations`. After `within_s` the command goes on; only the waiting ends."""
-        controller, giver = await self._guarded(cluster), by or self._here
+        try:
+            async with asyncio.timeout(within_s):
+                controller, giver = await self._guarded(cluster), by or self._here
+        except TimeoutError:
+            text = f"{cluster} is just being given up or begun anew here"
+            return Outcome(Result.TIMED_OUT, text, "nothing was done", "give the command again")
         order = Order(command, dry_run, progress, asyncio.get_running_loop().create_future(), giver.who)
         if not dry_run and not isinstance(command, Reading):
             audit.ordered(controller.journal, _generation(controller), command, giver)
