@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,14 +180,14 @@ def make(servers: Servers) -> None:
         servers.add_standby(name, primary).wait_streaming(primary)
 
 
-def main(step: Callable[[Machine, Servers, str, str], None] = trial) -> None:
+def main() -> None:
     old, new = (str(Path(word).resolve()) for word in sys.argv[1:])
     here = tempfile.mkdtemp(prefix="pgvigil-packages-")
     try:
         packages = [shutil.copy(each, here) for each in (old, new)]
         with Servers() as servers, machine() as scratch:
             make(servers)
-            step(scratch, servers, *packages)
+            trial(scratch, servers, *packages)
     finally:
         shutil.rmtree(here)
 

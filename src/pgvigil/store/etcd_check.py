@@ -29,8 +29,8 @@ async def check_etcd(spec: EtcdSpec) -> list[CheckItem]:
         looks = await asyncio.gather(*(_look(gateway, url) for url in spec.endpoints))
         items = [item for _, found in looks for item in found]
         if not any(status for status, _ in looks):
-            return [*items, _item(CheckLevel.ERROR, "etcd", "no server of etcd answers", PAGE)]
-        return [*items, *await _together(gateway, spec, len([s for s, _ in looks if s]))]
+            return [*items, CheckItem(CheckLevel.ERROR, "etcd", "no server of etcd answers", PAGE)]
+        return [*items, *await _together(gateway)]
     finally:
         await gateway.close()
 
@@ -42,18 +42,22 @@ async def _look(gateway: Gateway, url: str) -> tuple[Json | None, list[CheckItem
     try:
         status = await gateway.ask_one(url, "/v3/maintenance/status", {})
     except StoreError as wrong:
-        return None, [_item(CheckLevel.WARNING, url, f"{wrong}: {wrong.detail}".rstrip(": "), wrong.hint)]
+        return None, [CheckItem(CheckLevel.WARNING, url, _said(wrong), wrong.hint)]
     took_s = clock() - began
     version, size = str(status.get("version", "")), number(status, "dbSize")
     items = []
     if (numbers := tuple(int(n) for n in version.split(".")[:2] if n.isdigit())) and numbers < OLDEST:
-        items.append(_item(CheckLevel.ERROR, url, f"etcd {version} is too old", "install etcd 3.4 or later"))
+        items.append(
+            CheckItem(CheckLevel.ERROR, url, f"etcd {version} is too old", "install etcd 3.4 or later")
+        )
     if not number(status, "leader"):
-        items.append(_item(CheckLevel.ERROR, url, "knows of no leader: it can neither read nor write", PAGE))
-    items += [_item(CheckLevel.ERROR, url, f"reports: {each}", PAGE) for each in status.get("errors", ())]
+        items.append(
+            CheckItem(CheckLevel.ERROR, url, "knows of no leader: it can neither read nor write", PAGE)
+        )
+    items += [CheckItem(CheckLevel.ERROR, url, f"reports: {each}", PAGE) for each in status.get("errors", ())]
     if size > FULL_BYTES:
         items.append(
-            _item(
+            CheckItem(
                 CheckLevel.WARNING,
                 url,
                 f"holds {size / 1e9:.1f} GB; by default it stops writing at 2 GB",
@@ -62,7 +66,7 @@ async def _look(gateway: Gateway, url: str) -> tuple[Json | None, list[CheckItem
         )
     if took_s > gateway.spec.retry_s * SLOW:
         items.append(
-            _item(
+            CheckItem(
                 CheckLevel.WARNING,
                 url,
                 f"took {took_s * 1e3:.0f} ms to answer",
@@ -70,38 +74,39 @@ async def _look(gateway: Gateway, url: str) -> tuple[Json | None, list[CheckItem
             )
         )
     told = f"etcd {version}, answers in {took_s * 1e3:.0f} ms, {size / 1e6:.0f} MB"
-    return status, items or [_item(CheckLevel.OK, url, told)]
+    return status, items or [CheckItem(CheckLevel.OK, url, told)]
 
 
-async def _together(gateway: Gateway, spec: EtcdSpec, answering: int) -> list[CheckItem]:
+async def _together(gateway: Gateway) -> list[CheckItem]:
     """How many servers there are, and whether our keys can be read."""
+    spec = gateway.spec
     try:
         members = (await gateway.ask("/v3/cluster/member/list", {})).get("members", ())
         peers = await Transactions(gateway, spec.name).below("controller/")
     except StoreError as wrong:
-        return [_item(CheckLevel.ERROR, "etcd", f"{wrong}: {wrong.detail}".rstrip(": "), wrong.hint)]
+        return [CheckItem(CheckLevel.ERROR, "etcd", _said(wrong), wrong.hint)]
     voting = [each for each in members if not each.get("isLearner")]
     items = [_of_members(len(voting))]
-    if answering < len(voting) and len(spec.endpoints) < len(voting):
+    if len(spec.endpoints) < len(voting):
         what = f"{len(spec.endpoints)} of {len(voting)} servers are named, the others never asked"
-        items.append(_item(CheckLevel.ADVICE, "etcd", what, "name all of them under store.endpoints"))
+        items.append(CheckItem(CheckLevel.ADVICE, "etcd", what, "name all of them under store.endpoints"))
     names = ", ".join(sorted(key.name.partition("/")[2] for key in peers)) or "none"
     return [
         *items,
-        _item(CheckLevel.OK, "etcd", f"our keys can be read; controllers that are there: {names}"),
+        CheckItem(CheckLevel.OK, "etcd", f"our keys can be read; controllers that are there: {names}"),
     ]
 
 
 def _of_members(count: int) -> CheckItem:
     if count < 3:
         what = f"{count} server{'s' * (count > 1)}: none may be lost, or nothing is begun until it is back"
-        return _item(CheckLevel.WARNING, "etcd", what, "set up three or five servers of etcd")
+        return CheckItem(CheckLevel.WARNING, "etcd", what, "set up three or five servers of etcd")
     lost = (count - 1) // 2
     if count % 2 == 0:
         what = f"{count} servers, of which {lost} may be lost: as many as with {count - 1}"
-        return _item(CheckLevel.ADVICE, "etcd", what, "an odd number of servers is better")
-    return _item(CheckLevel.OK, "etcd", f"{count} servers, of which {lost} may be lost")
+        return CheckItem(CheckLevel.ADVICE, "etcd", what, "an odd number of servers is better")
+    return CheckItem(CheckLevel.OK, "etcd", f"{count} servers, of which {lost} may be lost")
 
 
-def _item(level: CheckLevel, place: str, what: str, fix: str = "") -> CheckItem:
-    return CheckItem(level, place, what, fix)
+def _said(wrong: StoreError) -> str:
+    return f"{wrong}: {wrong.detail}" if wrong.detail else str(wrong)
