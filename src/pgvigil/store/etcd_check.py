@@ -18,7 +18,6 @@ FULL_BYTES: Final = 1_500_000_000
 """Three quarters of the quota that etcd has unless it is told otherwise."""
 SLOW: Final = 1 / 10
 """Of `retry`: an answer that takes longer leaves little for a second server."""
-SLOWLY: Final = "a slow etcd makes failovers slow"
 PAGE: Final = "see docs/operate/several-controllers.md"
 
 
