@@ -1,9 +1,12 @@
 """The scripts that real and simulated servers play: what faults and the controller do to them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pgvigil.model.step import StopMode
+from pgvigil.ports.contract import Session
+from pgvigil.sight import probe
 from tests.conformance.stage import Stage
 
 Script = Callable[[Stage], Awaitable[None]]
@@ -288,6 +291,24 @@ async def pg_hba_shuts_us_out(stage: Stage) -> None:
     kept.close()
 
 
+async def a_query_is_given_up(stage: Stage) -> None:
+    """Before it is answered, as a repair is when a failover begins; in a second, its server hangs."""
+    kept = await stage.keep("pg1")
+    await _give_up(kept, within_s=stage.patience_s)
+    await stage.note_query("the next one", kept)
+    await stage.freeze("pg1")
+    await _give_up(kept, within_s=1.0)
+    await stage.note_farewell("its time is over", kept)
+    await stage.thaw("pg1")
+
+
+async def _give_up(session: Session, *, within_s: float) -> None:
+    asked = asyncio.ensure_future(session.query(probe.PROBE, within_s=within_s))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait({asked})
+
+
 SCRIPTS: Final[dict[str, Script]] = {
     "everything is well": everything_is_well,
     "a primary is killed and started again": a_primary_is_killed_and_started_again,
@@ -311,6 +332,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "a dead primary comes back as a standby": a_dead_primary_comes_back_as_a_standby_of_nobody,
     "a new primary dies at once": a_new_primary_dies_at_once,
     "commands to the wrong node": commands_to_the_wrong_node,
+    "a query is given up": a_query_is_given_up,
     "all connections are taken": all_connections_are_taken,
     "pg_hba.conf shuts us out": pg_hba_shuts_us_out,
 }

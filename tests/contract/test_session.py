@@ -518,17 +518,40 @@ async def _pid(session: Session) -> str:
     return (await session.query("SELECT pg_backend_pid() AS pid", within_s=LONG))[0]["pid"] or ""
 
 
-def test_a_cancelled_query_closes_the_session(server: Server) -> None:
+@pytest.mark.parametrize("uses", [1, 2, 3], ids=["first use", "being prepared", "prepared"])
+def test_a_cancelled_query_leaves_the_session_to_the_others(server: Server, uses: int) -> None:
     async def main() -> None:
         session = await opened(spec_of(server))
-        first = asyncio.create_task(session.query("SELECT pg_sleep(60)", within_s=LONG))
-        second = asyncio.create_task(session.query("SELECT 1", within_s=LONG))
+        slow = "SELECT pg_sleep($1::float)"
+        for _ in range(uses - 1):
+            await session.query(slow, ("0",), within_s=LONG)
+        given_up = asyncio.create_task(session.query(slow, ("0.2",), within_s=LONG))
+        unsent = asyncio.create_task(session.query("SELECT no_such_function()", within_s=LONG))
+        other = asyncio.create_task(session.query("SELECT 1 AS one", within_s=LONG))
         await asyncio.sleep(0)
-        first.cancel()
+        for task in (given_up, unsent):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert await other == ({"one": "1"},)
+        assert await session.query(slow, ("0",), within_s=LONG) == ({"pg_sleep": ""},)
+        session.close()
+
+    run(main())
+
+
+def test_the_answer_to_a_cancelled_query_must_come_in_its_time(server: Server) -> None:
+    async def main() -> None:
+        session = await opened(spec_of(server))
+        given_up = asyncio.create_task(session.query("SELECT pg_sleep(60)", within_s=0.3))
+        other = asyncio.create_task(session.query("SELECT 1", within_s=LONG))
+        await asyncio.sleep(0)
+        given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await first
-        with pytest.raises(SessionEnded):
-            await second
+            await given_up
+        with pytest.raises(NoReply) as overdue:
+            await other
+        assert overdue.value.silence is Silence.OVERDUE
         assert not session.is_open
 
     run(main())

@@ -76,8 +76,8 @@ class Clock(Protocol):
 class Session(Protocol):
     """One libpq session with one node, for one use after another in the order they are asked.
 
-    A session is opened once; when it has ended a new one is made. No await here outlives its
-    `within_s`, and a cancelled one closes the session: nothing is left waiting on a hung server.
+    A session is opened once; when it has ended a new one is made. No await here outlives its `within_s`, and
+    one that is cancelled leaves the session to the others: a failover asks whom a repair was asking.
     """
 
     @property

@@ -127,8 +127,10 @@ class PostgresSession:
     async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
         """One statement, after those asked before it; prepared at its second use.
 
-        `within_s` includes the time in the queue; when it is over, or the call is cancelled, the session
-        is closed under all who wait. Raises QueryFailed (session lives), SessionEnded, or NoReply(OVERDUE).
+        `within_s` includes the time in the queue; when it is over the session is closed under all who wait.
+        A call that is cancelled harms nobody else: what is not sent yet never is, and the answer to what was
+        sent is thrown away, but must come in its time. Raises QueryFailed (session lives), SessionEnded, or
+        NoReply(OVERDUE).
         """
         if not self._open or self._loop is None:
             raise self._gone(self._farewell or Farewell(message="not open yet"))
@@ -141,7 +143,8 @@ class PostgresSession:
         try:
             return await ask.answer
         except asyncio.CancelledError:
-            self._finish(Farewell(message="closed by us: the query was given up"))
+            if ask in self._asks and ask is not self._asks[0]:
+                self._asks.remove(ask)
             raise
 
     def _limit(self, ask: _Ask) -> None:
@@ -155,9 +158,8 @@ class PostgresSession:
 
     def _look_at_time(self, until: float) -> None:
         self._timer = None
-        waiting = [ask for ask in self._asks if not ask.answer.done()]
-        if waiting:
-            first = min(waiting, key=lambda ask: ask.due)
+        if self._asks:
+            first = min(self._asks, key=lambda ask: ask.due)
             if first.due <= until:
                 self._overdue(first.within_s)
             else:
@@ -241,6 +243,8 @@ class PostgresSession:
                 continue
             if ask.preparing and not ask.error:
                 self._statements[ask.sql], ask.preparing = ask.name, False
+                if ask.answer.done():  # cancelled: it is not executed any more
+                    self._asks.popleft()
             else:
                 self._answer(ask)
             if self._asks:

@@ -33,7 +33,7 @@ class SimSession:
         """What its backend waits for, as pg_stat_activity tells."""
         self._farewell: Farewell | None = None
         self._ended = asyncio.Event()
-        self._asks: dict[asyncio.Future[tuple[Row, ...]], None] = {}
+        self._asks: dict[asyncio.Future[tuple[Row, ...]], asyncio.TimerHandle] = {}
 
     @property
     def is_open(self) -> bool:
@@ -103,18 +103,10 @@ class SimSession:
             self._life.acts(f"{sql} on {self._server.name}")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[Row, ...]] = loop.create_future()
-        self._asks[answer] = None
-        timer = loop.call_later(within_s, self._overdue)
+        self._asks[answer] = loop.call_later(within_s, self._overdue)
         values = tuple(params)
         self._send(lambda: self._asked(sql, values, answer))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self._finish(Farewell(message="closed by us: the query was given up"))
-            raise
-        finally:
-            timer.cancel()
-            self._asks.pop(answer, None)
+        return await answer  # cancelled: its answer is thrown away, but must come in its time
 
     def _asked(
         self, sql: str, params: tuple[str | None, ...], answer: "asyncio.Future[tuple[Row, ...]]"
@@ -130,7 +122,17 @@ class SimSession:
     ) -> None:
         if self not in self._server.backends:
             return
-        execute(self, sql, params, lambda rows: self._reply(lambda: _answer(answer, rows)))
+        execute(self, sql, params, lambda rows: self._reply(lambda: self._answered(answer, rows)))
+
+    def _answered(self, answer: "asyncio.Future[tuple[Row, ...]]", rows: Answer) -> None:
+        if timer := self._asks.pop(answer, None):
+            timer.cancel()
+        if answer.done():
+            return
+        if isinstance(rows, QueryFailed):
+            answer.set_exception(rows)
+        else:
+            answer.set_result(rows)
 
     @property
     def server(self) -> Server:
@@ -166,7 +168,9 @@ class SimSession:
         if self._farewell is None:
             self._farewell, self._open = farewell, False
             self._server.backends.pop(self, None)
-            for answer in tuple(self._asks):
+            asks, self._asks = self._asks, {}
+            for answer, timer in asks.items():
+                timer.cancel()
                 if not answer.done():
                     answer.set_exception(self._gone())
             self._ended.set()
@@ -178,12 +182,3 @@ class SimSession:
 def _set(outcome: "asyncio.Future[Silence | str]", value: Silence | str) -> None:
     if not outcome.done():
         outcome.set_result(value)
-
-
-def _answer(future: "asyncio.Future[tuple[Row, ...]]", rows: Answer) -> None:
-    if future.done():
-        return
-    if isinstance(rows, QueryFailed):
-        future.set_exception(rows)
-    else:
-        future.set_result(rows)
