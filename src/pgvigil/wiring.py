@@ -347,9 +347,10 @@ async def guard(
             ports.close()
 
 
-async def discover(dsn: str, name: str) -> survey.Discovered:
+async def discover(dsn: str, name: str, ssh_key: str) -> survey.Discovered:
     """A configuration written from the running cluster that the libpq connection string leads to."""
-    return await survey.discover(libpq_keywords(dsn), node_ports, SystemClock(), name=name)
+    shell = partial(survey.likely_shell, ssh_key=ssh_key)
+    return await survey.discover(libpq_keywords(dsn), node_ports, SystemClock(), name=name, shell=shell)
 
 
 @contextlib.asynccontextmanager

@@ -364,7 +364,7 @@ def test_password_in_primary_conninfo(trio: Servers) -> None:
     own = standby.sql("SHOW primary_conninfo")[0][0]
     with setting(standby, "primary_conninfo", f"{own} password=secret"):
         items = check(spec_of(trio))
-    assert_found(items, WARNING, "orders/pg2", "a password stands in primary_conninfo", "passfile")
+    assert_found(items, WARNING, "orders/pg2", "a password stands in primary_conninfo", "pgvigil follow pg2")
     assert "secret" not in str(items)
 
 

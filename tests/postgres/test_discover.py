@@ -8,7 +8,7 @@ from pgvigil.controller.survey import Discovered, discover
 from pgvigil.demo.servers import Server, Servers
 from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.check import CheckLevel
-from pgvigil.model.shell import LocalShell, ShellSpec
+from pgvigil.model.shell import LocalShell, ShellSpec, SshShell
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.dsn import libpq_keywords
 from pgvigil.wiring import node_ports
@@ -102,6 +102,9 @@ def test_a_shell_that_does_not_work_is_left_to_do(trio_of_servers: Trio) -> None
     assert "# TODO no shell on 127.0.0.1 yet" in found.text
     assert "# TODO control" in found.text
     assert len(loaded(found).clusters[0].nodes) == 3
+    closed = find(trio_of_servers[0].conninfo(), shell=SshShell("127.0.0.1", "me", 1, keys=("/keys/ours",)))
+    assert "shell: {via: ssh, user: me, key: /keys/ours}" in closed.text
+    assert any("--ssh-key" in item.fix for item in closed.items)
 
 
 def test_a_standby_that_lets_us_not_in_is_written_as_comment(trio_of_servers: Trio) -> None:
@@ -114,6 +117,10 @@ def test_a_standby_that_lets_us_not_in_is_written_as_comment(trio_of_servers: Tr
     assert [node.name for node in cluster.nodes] == ["pg1", "pg2"]
     assert "# TODO a standby at 127.0.0.1 (pg3) streams from pg1" in found.text
     assert [item.level for item in found.items].count(CheckLevel.WARNING) == 1
+    with pytest.raises(Unreachable) as refusal:
+        find(pg3.conninfo())
+    assert f"127.0.0.1:{pg3.port} rejected us" in refusal.value.detail
+    assert "host postgres pgvigil 127.0.0.1/32 scram-sha-256" in refusal.value.hint
 
 
 def test_nobody_there_and_nonsense_are_told(trio_of_servers: Trio) -> None:

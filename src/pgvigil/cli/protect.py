@@ -43,6 +43,9 @@ def discover(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the cluster; else its cluster_name.")] = "",
+    ssh_key: Annotated[
+        str, typer.Option(metavar="FILE", help="Private key for the hosts; else as ssh finds one.")
+    ] = "",
 ) -> None:
     """Write a configuration from a running cluster.
 
@@ -53,7 +56,7 @@ def discover(
     desk = begin(ctx, None)
     if output is not None and output.exists():
         raise UsageError(f"{output} exists already", hint="choose another name: it is never overwritten")
-    found = run_async(desk.reach.discover(dsn, name))
+    found = run_async(desk.reach.discover(dsn, name, ssh_key))
     desk.tell(checks_view(desk.err, found.items))
     if output is None:
         typer.echo(found.text, nl=False)

@@ -84,7 +84,7 @@ class Reach:
     """The same for commands that change nothing: no lock is needed."""
     run: Callable[[Config, Callable[[], Config]], Coroutine[Any, Any, None]]
     """The controller until cancelled; the second reads the configuration again when `reload` is asked."""
-    discover: Callable[[str, str], Coroutine[Any, Any, Discovered]]
+    discover: Callable[[str, str, str], Coroutine[Any, Any, Discovered]]
     """From a libpq connection string and the new cluster's name (empty: its own)."""
     check: Callable[[Config, Sequence[ClusterName]], Coroutine[Any, Any, list[CheckItem]]]
     guard: Callable[[ClusterSpec, str, list[NodeName], bool], Coroutine[Any, Any, list[GuardReport]]]
@@ -131,8 +131,8 @@ async def _run(config: Config, reread: Callable[[], Config]) -> None:
     await _there("wiring", "run_controller")(config, reread=reread)
 
 
-async def _discover(dsn: str, name: str) -> Discovered:
-    found: Discovered = await _there("wiring", "discover")(dsn, name)
+async def _discover(dsn: str, name: str, ssh_key: str) -> Discovered:
+    found: Discovered = await _there("wiring", "discover")(dsn, name, ssh_key)
     return found
 
 

@@ -1,7 +1,8 @@
 """Connection strings for applications: all nodes in one, and the client finds the right one. Pure.
 
 Source: libpq's documentation, 34.1.1.3 (several hosts), `target_session_attrs` (since 14 with
-`prefer-standby`) and `load_balance_hosts` (since 16); pgJDBC's `targetServerType`.
+`prefer-standby`), `load_balance_hosts` (since 16), `tcp_user_timeout` (since 12);
+pgJDBC's `targetServerType`.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,13 @@ from pgvigil.model.spec import ClusterSpec, NodeSpec, Tag
 
 CONNECT_TIMEOUT_S = 3
 """Per host: without it a vanished host stalls a client for the kernel's two minutes."""
+LOST_HOST: Sequence[tuple[str, str]] = (
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("tcp_user_timeout", "10000"),
+)
+"""libpq: a session with a host that vanished ends after 10 s, also one that waits for an answer; without it
+what was sent is repeated by the kernel for a quarter of an hour, and the client knows of no failover."""
 
 
 class Purpose(StrEnum):
@@ -62,8 +70,8 @@ def connection_string(
 def _options(purpose: Purpose) -> Sequence[tuple[str, str]]:
     timeout = ("connect_timeout", str(CONNECT_TIMEOUT_S))
     if purpose is Purpose.WRITE:
-        return [("target_session_attrs", "read-write"), timeout]
-    return [("target_session_attrs", "prefer-standby"), ("load_balance_hosts", "random"), timeout]
+        return [("target_session_attrs", "read-write"), timeout, *LOST_HOST]
+    return [("target_session_attrs", "prefer-standby"), ("load_balance_hosts", "random"), timeout, *LOST_HOST]
 
 
 def _jdbc_options(purpose: Purpose) -> Sequence[tuple[str, str]]:

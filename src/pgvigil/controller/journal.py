@@ -299,7 +299,7 @@ def describe(node: NodeView) -> str:
     match node.host:
         case HostAnswer(postmaster=postmaster, strays=strays):
             words += f"; host: postmaster {postmaster}" + (
-                f", {len(strays)} processes left" if strays else ""
+                f", {len(strays)} {'process' if len(strays) == 1 else 'processes'} left" if strays else ""
             )
         case HostSilent(refused=refused):
             words += "; host: " + ("refuses our shell" if refused else "no answer")

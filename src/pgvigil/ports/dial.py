@@ -200,7 +200,8 @@ class Dial:
         return failure
 
     def _what(self, happened: str) -> str:
-        return f"{self._spec.name} ({self._spec.host}:{self._spec.port}) {happened}"
+        address = f"{self._spec.host}:{self._spec.port}"
+        return f"{address if self._spec.name == address else f'{self._spec.name} ({address})'} {happened}"
 
 
 def conninfo(spec: NodeSpec) -> str:

@@ -97,7 +97,7 @@ class Place:
         if self.raises:
             raise self.raises
 
-    async def _discover(self, dsn: str, name: str) -> Discovered:
+    async def _discover(self, dsn: str, name: str, ssh_key: str) -> Discovered:
         return Discovered(f"# from {dsn}\n", tuple(self.items))
 
     async def _guard(

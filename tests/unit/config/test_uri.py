@@ -8,8 +8,9 @@ from pgvigil.model.units import NodeName
 from tests.builders import a_cluster, changed_node, changed_spec
 
 C = a_cluster("pg1* pg2")
-WRITE = "target_session_attrs=read-write&connect_timeout=3"
-READ = "target_session_attrs=prefer-standby&load_balance_hosts=random&connect_timeout=3"
+LOST_HOST = "keepalives_idle=5&keepalives_interval=2&tcp_user_timeout=10000"
+WRITE = f"target_session_attrs=read-write&connect_timeout=3&{LOST_HOST}"
+READ = f"target_session_attrs=prefer-standby&load_balance_hosts=random&connect_timeout=3&{LOST_HOST}"
 
 
 def test_of_a_standby_cluster_writes_go_to_whichever_site_takes_them() -> None:

@@ -5,8 +5,9 @@ import yaml
 
 from pgvigil.controller.survey.ask_host import clock_distance, read_host
 from pgvigil.controller.survey.describe import scalar
-from pgvigil.controller.survey.discover import is_loopback
+from pgvigil.controller.survey.discover import is_loopback, likely_shell, line_of_pg_hba
 from pgvigil.controller.survey.seen import conninfo_keywords, holds_password
+from pgvigil.model.shell import LocalShell, SshShell
 from pgvigil.model.units import bytes_text
 
 
@@ -94,3 +95,23 @@ def test_sizes_are_for_people() -> None:
         "4.0 kB",
         "3.3 GB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            'no pg_hba.conf entry for host "10.0.0.5", user "pgvigil", database "postgres"',
+            "postgres pgvigil 10.0.0.5/32",
+        ),
+        ('no pg_hba.conf entry for host "fd00::5", user "me", no encryption', "postgres pgvigil fd00::5/128"),
+        ('pg_hba.conf rejects "somebody"', "postgres pgvigil OUR-ADDRESS/32"),
+    ],
+)
+def test_a_server_without_a_line_for_us_is_told_which_it_wants(said: str, line: str) -> None:
+    assert f": host {line} scram-sha-256 " in line_of_pg_hba(said, {"user": "pgvigil", "dbname": "postgres"})
+
+
+def test_a_key_is_for_other_hosts_only() -> None:
+    assert likely_shell("10.0.0.11", ssh_key="k") == SshShell("10.0.0.11", "postgres", keys=("k",))
+    assert likely_shell("localhost", ssh_key="k") == LocalShell()

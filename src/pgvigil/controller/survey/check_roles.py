@@ -137,8 +137,12 @@ def standbys(seen: ClusterSeen) -> Iterator[CheckItem]:
             yield warning(
                 at(seen, node),
                 "a password stands in primary_conninfo, readable for everybody who may read settings",
-                f"on {node.name} put it into ~/.pgpass of the server's user (mode 0600) and set replication: "
-                "{passfile: …}; then write primary_conninfo anew without it (ALTER SYSTEM SET)",
+                f"on {node.name} put it into ~/.pgpass of the server's user (mode 0600); then "
+                + (
+                    f"pgvigil follow {node.name} --upstream UPSTREAM  writes the setting anew without it"
+                    if sql.recovering
+                    else "ALTER SYSTEM RESET primary_conninfo; SELECT pg_reload_conf();"
+                ),
             )
 
 

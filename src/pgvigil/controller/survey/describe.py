@@ -20,6 +20,10 @@ from pgvigil.model.shell import LocalShell, ShellSpec, SshShell
 from pgvigil.model.spec import slot_name
 from pgvigil.model.units import NodeName
 
+SHELL_HINT: Final = (
+    "why stands at shell: in the file; let us in there (another key: --ssh-key FILE), and discover again: "
+    "it then finds how the servers are started, too"
+)
 LOGIN: Final = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslnegotiation", "channel_binding",
     "require_auth", "gssencmode", "krbsrvname",
@@ -323,8 +327,9 @@ def _shell(node: Found) -> str:
         case LocalShell():
             own = f", user: {scalar(user)}" if host and host.user != user else ""
             return f"{{via: local{own}}}"
-        case SshShell(user=configured):
-            return f"{{via: ssh, user: {scalar(user or configured or 'postgres')}}}"
+        case SshShell(user=configured, keys=keys):
+            key = f", key: {scalar(keys[0])}" if keys else ""
+            return f"{{via: ssh, user: {scalar(user or configured or 'postgres')}{key}}}"
         case _:
             return "{via: none}"
 
@@ -337,7 +342,7 @@ def _shells(nodes: list[Found], shared: str, todo: list[CheckItem], say: "partia
     if failed:
         lines.append("    # Without one a node can be promoted, but not stopped, fenced, rewound or copied.")
         names = ", ".join(dict.fromkeys(node.host for node in failed))
-        todo.append(say(f"no shell works on {names} yet", "mend it, then: pgvigil check tells more"))
+        todo.append(say(f"no shell works on {names} yet", SHELL_HINT))
     if shared:
         lines.append(f"    shell: {shared}")
     return lines

@@ -6,6 +6,7 @@ usual ones. What answers there counts only if it has the same system identifier.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -37,9 +38,10 @@ _NO_STANDBY: Final = re.compile(
 Address = tuple[str, int]
 
 
-def likely_shell(host: str) -> ShellSpec:
-    """The way one would try first: locally on our own host, else ssh as postgres."""
-    return LocalShell() if is_loopback(host) else SshShell(host=host, user="postgres")
+def likely_shell(host: str, *, ssh_key: str = "") -> ShellSpec:
+    """The way one would try first: locally on our own host, else ssh as postgres (without a key: any)."""
+    keys = (ssh_key,) if ssh_key else ()
+    return LocalShell() if is_loopback(host) else SshShell(host=host, user="postgres", keys=keys)
 
 
 async def discover(
@@ -75,6 +77,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def line_of_pg_hba(said: str, login: Mapping[str, str]) -> str:
+    """A line that lets us in, from what a server said that has none: our address is in it, as it sees us."""
+    ours = ""
+    for word in re.findall(r'"([0-9a-fA-F.:]+)"', said):
+        with contextlib.suppress(ValueError):
+            ours = ours or str(ipaddress.ip_network(word))
+    user, database = (login.get(key) or "pgvigil" for key in ("user", "dbname"))
+    line = f"host {database} {user} {ours or 'OUR-ADDRESS/32'} scram-sha-256"
+    return f"add to pg_hba.conf on every node: {line}  and there: SELECT pg_reload_conf();"
+
+
 def _addresses(login: Mapping[str, str]) -> list[Address]:
     hosts = (login.get("host") or login.get("hostaddr") or "").split(",")
     ports = (login.get("port") or "5432").split(",")
@@ -95,6 +108,8 @@ class _Search:
     found: list[Found] = field(default_factory=list)
     tried: dict[Address, str] = field(default_factory=dict)
     """Where nothing of ours answered, and why."""
+    _way_in: str = ""
+    """What to do about a pg_hba.conf that has no line for us."""
     strangers: dict[Address, Found] = field(default_factory=dict)
     """Who answered, but does not stream from the node in question: perhaps from one that is found later."""
 
@@ -110,7 +125,7 @@ class _Search:
         raise Unreachable(
             "no server there lets us in",
             detail="; ".join(self.tried.values()),
-            hint="correct host, port, user and the password (~/.pgpass, mode 0600); see pg_hba.conf there",
+            hint=self._way_in or "correct host, port, user and the password (~/.pgpass, mode 0600)",
         )
 
     async def spread(self, first: Found) -> None:
@@ -195,6 +210,9 @@ class _Search:
         match answer:
             case SqlSeen():
                 return Found(host if host[:1] not in ("", "/", "@") else "127.0.0.1", port, answer)
+            case Rejected(sqlstate="28000", detail=said) if "pg_hba.conf" in said:
+                self.tried[address] = str(answer)
+                self._way_in = line_of_pg_hba(said, self.login)
             case Rejected() | NoReply():
                 self.tried[address] = str(answer)
         return None
