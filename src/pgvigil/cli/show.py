@@ -204,7 +204,7 @@ def _notes(console: Console, cluster: Shape) -> Iterator[RenderableType]:
     if (sync := cluster["sync"]) and (less := _less_than_wanted(sync)):
         yield _note(symbols(console).warn, WARN, "quorum", less)
     for finding in cluster["findings"]:
-        yield finding_view(console, finding)
+        yield finding_view(console, finding, hint=_by_hand(cluster, finding))
     for each in cluster.get("scheduled", ()):
         text = f"{each['what']}{repeated(each)} (#{each['number']})"
         yield _note(symbols(console).note, DIM, local_time(each["at"]), text)
@@ -270,8 +270,18 @@ def _note(symbol: str, style: str, title: str, text: str) -> RenderableType:
     return hanging(Text.assemble(" ", (symbol, style)), Text.assemble((title, STRONG), "  ", text))
 
 
-def finding_view(console: Console, finding: Shape) -> RenderableType:
-    """A problem with the sentences that prove it."""
+def _by_hand(cluster: Shape, finding: Shape) -> str:
+    """What to do about a standby that is there, does not run, and that nothing brings back by itself."""
+    for node in cluster["nodes"]:
+        gone = node["name"] == finding["node"] and node["reported_state"] in ("crashed", "stopped")
+        if gone and finding["problem"] == "standby_down" and not (node["progress"] or node["detail"]):
+            name = node["name"]
+            return f"see its log; pgvigil rejoin {name}; by itself with failover: {{restart_standbys: true}}"
+    return ""
+
+
+def finding_view(console: Console, finding: Shape, *, hint: str = "") -> RenderableType:
+    """A problem with the sentences that prove it, and what to do if no decision says it."""
     signs = symbols(console)
     mark, style = {"now": (signs.bad, BAD), "waiting": (signs.busy, WARN)}.get(
         finding["urgency"], (signs.warn, WARN)
@@ -285,7 +295,8 @@ def finding_view(console: Console, finding: Shape) -> RenderableType:
         )
         title.append(f"  {due}", style=WARN)
     evidence = [hanging(Text(signs.note, style=DIM), Text(line)) for line in finding["evidence"]]
-    return hanging(Text.assemble(" ", (mark, style)), Group(title, *evidence))
+    advice = [Text.assemble(("HINT:  ", NOTE), hint)] if hint else []
+    return hanging(Text.assemble(" ", (mark, style)), Group(title, *evidence, *advice))
 
 
 def _decision(console: Console, cluster: Shape) -> Iterator[RenderableType]:

@@ -70,6 +70,26 @@ def test_findings_stand_below_with_evidence_and_the_time_they_need() -> None:
     assert "held  the silence is too short" in text
 
 
+@pytest.mark.parametrize(
+    ("problem", "state", "detail", "told"),
+    [
+        ("standby_down", "crashed", "", True),
+        ("standby_down", "stopped", "", True),
+        ("standby_down", "silent", "", False),
+        ("standby_down", "crashed", "start is needed", False),
+        ("standby_detached", "crashed", "", False),
+    ],
+)
+def test_who_must_bring_a_standby_back_is_told(problem: str, state: str, detail: str, told: bool) -> None:
+    on, cluster = console(120), healthy()
+    cluster["nodes"][2].update(reported_state=state, detail=detail, progress="")
+    finding = {"problem": problem, "node": "pg3", "urgency": "now", "due_s": None, "evidence": ["it is gone"]}
+    cluster["findings"].append(finding)
+    text = drawn(cluster_view(on, cluster), on)
+    assert f"{problem.replace('_', ' ')}  pg3" in text
+    assert ("HINT:  see its log; pgvigil rejoin pg3" in text) is told
+
+
 def test_progress_pause_warning_and_hint_are_shown() -> None:
     on = console(80)
     text = drawn(cluster_view(on, rejoining()), on)
