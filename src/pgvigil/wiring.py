@@ -17,7 +17,7 @@ from pgvigil.api.socket_server import serve
 from pgvigil.config.load import Config
 from pgvigil.controller import guards, survey
 from pgvigil.controller.cluster import ClusterController
-from pgvigil.controller.fleet import Fleet, tell_late
+from pgvigil.controller.fleet import Fleet, tell_late, tell_slowdown
 from pgvigil.controller.journal import Journal
 from pgvigil.controller.mode import Mode
 from pgvigil.controller.operations import Giver
@@ -126,7 +126,8 @@ def make_fleet(
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
-    own_loop = OwnLoop(clock, partial(tell_late, structlog.get_logger()))
+    log = structlog.get_logger()
+    own_loop = OwnLoop(clock, partial(tell_late, log), partial(tell_slowdown, log))
 
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
@@ -135,7 +136,7 @@ def make_fleet(
         )  # fmt: skip
 
     here = Giver(user_name(os.getuid()), "command line")
-    return Fleet(make, store, clock, structlog.get_logger(), here, own_loop=own_loop)
+    return Fleet(make, store, clock, log, here, own_loop=own_loop)
 
 
 @contextlib.asynccontextmanager

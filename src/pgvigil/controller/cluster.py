@@ -358,7 +358,8 @@ class ClusterController:
 
     async def _wait(self) -> None:
         """Until there is news, or the next instant at which something may become a verdict."""
-        await self.watch.news.within(due.sleep_s(self.diagnosis, self.plan.decision, self._clock.now()))
+        now, slowdown = self._clock.now(), self.watch.slowdown
+        await self.watch.news.within(due.sleep_s(self.diagnosis, self.plan.decision, now, slowdown))
 
     def _situation(self, record: ClusterRecord) -> Situation:
         record = remembered(record, {name: self.watch.learnt_paths(name) for name in self.view.nodes})

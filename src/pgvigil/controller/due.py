@@ -26,10 +26,13 @@ NOBODY: Final = Refused(
 )
 
 
-def sleep_s(diagnosis: Diagnosis, decision: Decision, now: Instant) -> float:
-    """Until when to sleep without news: the next instant at which something may become a verdict."""
+def sleep_s(diagnosis: Diagnosis, decision: Decision, now: Instant, slowdown: float = 1.0) -> float:
+    """Until when to sleep without news: the next instant at which something may become a verdict.
+
+    `slowdown`: by how much looks come less often now, where all is calm.
+    """
     instants = (diagnosis.due, getattr(decision, "until", None))
-    return max(min([TICK_S, *(at - now for at in instants if at is not None)]), 0.001)
+    return max(min([TICK_S * slowdown, *(at - now for at in instants if at is not None)]), 0.001)
 
 
 def is_scheduled(decision: Decision, record: ClusterRecord) -> bool:

@@ -13,6 +13,7 @@ from pgvigil.controller.operations import NOBODY_NAMED, Giver, Json, Outcome, Re
 from pgvigil.controller.orders import Order
 from pgvigil.controller.reconfigured import compare
 from pgvigil.controller.snapshot import Snapshot
+from pgvigil.controller.starts import AT_ONCE, Starts
 from pgvigil.controller.status import event_json, status_json
 from pgvigil.errors import Unreachable, UsageError
 from pgvigil.model.command import Command, Reading
@@ -25,9 +26,6 @@ from pgvigil.sight.own_loop import OwnLoop
 
 MADE_AT_ONCE = 4
 """So many statuses are made before the loop has its turn: about 2 ms."""
-STARTS_AT_ONCE = 50
-STARTS_PER_S = 100
-"""So many clusters are begun in one moment, and the rest at this rate: each opens a session a node."""
 READ_AT_ONCE = 500
 """So many events, likewise."""
 READERS_MAX = 64
@@ -55,7 +53,7 @@ class Fleet:
         own_loop: OwnLoop | None = None,
     ) -> None:
         self._make, self._store, self._clock, self._log = make, store, clock, log
-        self._here, self._own_loop = here, own_loop
+        self._here, self._own_loop, self._starts = here, own_loop, Starts(own_loop)
         self._reading, self._readers = asyncio.Lock(), 0
         self._clusters: dict[ClusterName, _Guarded] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -97,13 +95,13 @@ class Fleet:
         for name in new.removed:
             del self._clusters[name]
         for place, name in enumerate((*new.added, *new.changed)):
-            self._start(wanted[name], after_s=start_after_s(place))
+            self._start(wanted[name], self._starts if place >= AT_ONCE else None)
         return new.sentence
 
-    def _start(self, spec: ClusterSpec, *, after_s: float) -> None:
+    def _start(self, spec: ClusterSpec, starts: Starts | None) -> None:
         assert self._group is not None
         controller = self._make(spec)
-        task = self._group.create_task(guard(controller, self._log, after_s), name=f"cluster {spec.name}")
+        task = self._group.create_task(guard(controller, self._log, starts), name=f"cluster {spec.name}")
         self._clusters[spec.name] = _Guarded(controller, task)
 
     async def _stopped(self, guarded: _Guarded) -> None:
@@ -279,22 +277,24 @@ def _ended(
         audit.ended(controller.journal, _generation(controller), command, by, outcome.result())
 
 
+def tell_slowdown(log: Log, slowdown: float) -> None:
+    """Log that the process has more to do than it can."""
+    text = "this process cannot keep up: while a cluster is well, its nodes are looked at less often"
+    hint = "give it a core of its own, raise probe.interval, or share the clusters among several controllers"
+    log.warning("controller_slow", slowdown=round(slowdown, 1), text=text, hint=hint)
+
+
 def tell_late(log: Log, late_s: float) -> None:
     """Log that the process's own loop ran late."""
     text = "this process ran late itself; while it does, no verdict rests on silence"
     log.warning("controller_late", late_s=round(late_s, 1), text=text)
 
 
-def start_after_s(place: int) -> float:
-    """When the cluster at that place, from 0 on, of all that are begun together is begun."""
-    return max(place - STARTS_AT_ONCE + 1, 0) / STARTS_PER_S
-
-
-async def guard(controller: ClusterController, log: Log, after_s: float = 0.0) -> None:
-    """Run a cluster's loop for ever, `after_s` from now; an error holds it, alerts, and the loop goes on."""
-    if after_s:
+async def guard(controller: ClusterController, log: Log, starts: Starts | None = None) -> None:
+    """Run a cluster's loop for ever, when its turn has come; an error holds it, alerts, and it goes on."""
+    if starts:
         controller.plan = Plan(Hold("looking", "a large fleet is begun over seconds; its turn comes"))
-        await asyncio.sleep(after_s)
+        await starts.turn()
     pause = 1.0
     while True:
         try:

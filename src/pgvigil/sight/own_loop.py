@@ -1,4 +1,8 @@
-"""How late the event loop of this process runs: a controller that is slow itself must not accuse others."""
+"""How late the event loop of this process runs: a controller that is slow itself must not accuse others.
+
+One that cannot keep up looks less often (`slowdown`) rather than late: a loop that is late all the time hears
+answers late, takes them for silence, and has more to do than before.
+"""
 
 import asyncio
 import random
@@ -14,6 +18,26 @@ MEMORY_S: Final = 2.0
 TELL_S: Final = 0.5
 """So late, and it is told (`judge.controller_unfit` distrusts what was seen then)."""
 TELL_EVERY_S: Final = 10.0
+BUSY_S: Final = 0.03
+"""A turn of the loop takes so long on average, and it has too much to do: it hardly ever waits any more.
+
+Not by how late it is woken: a crowded machine wakes also those late who have little to do.
+"""
+TURN_WEIGHT: Final = 0.2
+"""Of the newest turn in the average."""
+SLOWER: Final = 1.02
+"""Each 0.1 s in which it has too much to do, pauses grow to so many times what they were …"""
+FASTER: Final = 0.995
+"""… and shrink by this when it has not: probes that were put off come a second later."""
+SLOWDOWN_MAX: Final = 10.0
+TELL_SLOWDOWN: Final = 1.5
+TELL_SLOWDOWN_EVERY_S: Final = 300.0
+AT_ONCE: Final = 50
+"""So many attempts at silent nodes may begin in one moment, beside those that were late …"""
+PER_S: Final = 300
+"""… and so many a second after that, for each costs as much as ten probes …"""
+ATTEMPT_WAITS_S: Final = 1.0
+"""… but none waits longer than this."""
 
 
 class OwnLoop:
@@ -22,10 +46,25 @@ class OwnLoop:
     All that waits on its `wheel` measures too: whoever was woken late knows it already when he goes on.
     """
 
-    def __init__(self, clock: Clock, tell: Callable[[float], None] = lambda _: None) -> None:
-        self._clock, self._tell = clock, tell
+    def __init__(
+        self,
+        clock: Clock,
+        tell: Callable[[float], None] = lambda _: None,
+        tell_slowdown: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._clock, self._tell, self._tell_slowdown = clock, tell, tell_slowdown
         self._late: list[tuple[Instant, float]] = []
         self._told: Instant | None = None
+        self._told_slowdown: Instant | None = None
+        self._turned = clock.now()
+        self._turn_s = 0.0
+        self._next_attempt = 0.0
+        self.busy = False
+        """Whether it had too much to do in the last second or so."""
+        self.slowdown = 1.0
+        """Pauses between looks, while all is calm, are so many times as long as configured."""
+        self.missed_s = 0.0
+        """All the time it did not listen: a turn of the loop counts as at most 0.1 s of listening."""
         self.silent = 0
         """Nodes that do not answer now, of all that are watched here."""
         self._random = random.Random(0)  # noqa: S311  # nothing secret, and a simulation repeats it
@@ -41,6 +80,9 @@ class OwnLoop:
             late_s = self._clock.now() - begun - EVERY_S
             self._note(late_s)
             self.total_s += late_s if late_s > EVERY_S else 0.0
+            begun = self._clock.now()
+            await asyncio.sleep(0)
+            self._set_slowdown(self._clock.now() - begun)
 
     def late_s(self) -> float:
         """By how much it ran late at worst within the last two seconds; 0 up to 0.1 s."""
@@ -54,10 +96,31 @@ class OwnLoop:
         """About as long; for the next who asks another time: what broke together does not return together."""
         return seconds * self._random.uniform(0.75, 1.25)
 
+    def attempt_s(self) -> float:
+        """How long to wait before one more attempt at a silent node, so that a crowd of them is bearable."""
+        now = self._clock.now()
+        self._next_attempt = max(self._next_attempt, now - AT_ONCE / PER_S) + 1 / PER_S
+        return min(max(self._next_attempt - now, 0.0), ATTEMPT_WAITS_S)
+
+    def _set_slowdown(self, turn_s: float) -> None:
+        """By how long a turn of the loop took just now."""
+        self._turn_s += (turn_s - self._turn_s) * TURN_WEIGHT
+        self.busy = self._turn_s > BUSY_S
+        if self.busy:
+            self.slowdown = min(self.slowdown * SLOWER, SLOWDOWN_MAX)
+        elif self._turn_s < BUSY_S / 2:
+            self.slowdown = max(self.slowdown * FASTER, 1.0)
+        now, told = self._clock.now(), self._told_slowdown
+        if self.slowdown >= TELL_SLOWDOWN and (told is None or now - told >= TELL_SLOWDOWN_EVERY_S):
+            self._told_slowdown = now
+            self._tell_slowdown(self.slowdown)
+
     def _note(self, late_s: float) -> None:
+        now = self._clock.now()
+        since_s, self._turned = now - self._turned, now
         if late_s <= EVERY_S:
             return
-        now = self._clock.now()
+        self.missed_s += max(min(late_s, since_s) - EVERY_S, 0.0)
         self._late = [*((at, s) for at, s in self._late if now - at < MEMORY_S), (now, late_s)]
         if late_s >= TELL_S and (self._told is None or now - self._told >= TELL_EVERY_S):
             self._told = now

@@ -39,13 +39,18 @@ RETRY_S = 0.1
 """Pause between attempts while a node is silent: a new primary or a returning node is seen soon."""
 RETRY_PER_S = 1000
 """Where very many nodes are silent at once, this many attempts a second are made at them all told."""
+CONNECT_TURNS = 5
+"""Connecting takes so many turns of our own loop, each as late as it is."""
 RETRY_LONG_S = 1.0
 """The longest pause: `judge.controller_unfit` wants a look every two seconds."""
 RETRY_LONG_AFTER_S = 30.0
 
 
 class SqlWatch:
-    """One node over SQL. `look` is the newest look; `on_news` is called whenever it has changed."""
+    """One node over SQL. `look` is the newest look; `on_news` is called whenever it has changed.
+
+    While it is `relaxed` (no verdict waits for looks), a loop that cannot keep up looks less often.
+    """
 
     def __init__(
         self,
@@ -54,8 +59,9 @@ class SqlWatch:
         clock: Clock,
         on_news: Callable[[], None],
         own_loop: OwnLoop | None = None,
+        relaxed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._own_loop = own_loop or OwnLoop(clock)
+        self._own_loop, self._relaxed = own_loop or OwnLoop(clock), relaxed
         self._ports, self._timings, self._clock, self._on_news = ports, timings, clock, on_news
         self.look: SqlLook = Unseen(ports.spec.name)
         self.last: Answer | None = None
@@ -112,7 +118,8 @@ class SqlWatch:
         """Until the next probe is due, the session ends, or somebody wants a look now."""
         match self.look:
             case Answer():
-                delay = self._timings.probe_interval.total_seconds()
+                slowdown = self._own_loop.slowdown if self._relaxed() else 1.0
+                delay = self._timings.probe_interval.total_seconds() * slowdown
             case NoAnswer(since=since) | Refusal(since=since):
                 delay = self._retry_s(self._clock.now() - since)
             case _:
@@ -152,7 +159,7 @@ class SqlWatch:
         """One attempt at a new session; publishes why it failed."""
         session = self._ports.new_session()
         try:
-            await session.open(within_s=self._connect_s())
+            await session.open(within_s=self._connect_s() + CONNECT_TURNS * self._own_loop.late_s())
         except NoReply as failure:
             self._publish_silence(failure.silence, begun)
             return False
@@ -181,8 +188,11 @@ class SqlWatch:
         try:
             asked.add_done_callback(self._answered.ring)
             await self._answered.wait(self._timings.suspect_after.total_seconds())
-            if not asked.done() and (late_s := self._own_loop.late_s()):
-                await self._answered.wait(late_s)  # we did not listen all the time: that is not its silence
+            owed_s = self._own_loop.late_s()
+            while not asked.done() and owed_s > 0:  # we did not listen all the time: that is not its silence
+                missed_s = self._own_loop.missed_s
+                await self._answered.wait(owed_s)
+                owed_s = self._own_loop.missed_s - missed_s
             if not asked.done():
                 self._publish_silence(Silence.OVERDUE, begun)
             while not asked.done():
@@ -201,6 +211,10 @@ class SqlWatch:
 
     async def _try_beside(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
         """A new session beside the late probe, until one of them has an outcome."""
+        if (wait_s := self._own_loop.attempt_s()) > 0:
+            await asyncio.wait({asked}, timeout=wait_s)
+            if asked.done():
+                return
         attempt = asyncio.ensure_future(self._reconnect(begun))
         await asyncio.wait({asked, attempt}, return_when=asyncio.FIRST_COMPLETED)
         if not attempt.done():
@@ -209,7 +223,7 @@ class SqlWatch:
                 await attempt
             return
         if not attempt.result():
-            await asyncio.wait({asked}, timeout=RETRY_S)
+            await asyncio.wait({asked}, timeout=self._retry_s(self._clock.now() - begun))
 
     def _conclude(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
         match asked.exception():

@@ -68,6 +68,7 @@ class ClusterWatch:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._own_loop, self._measures = own_loop or OwnLoop(clock), own_loop is None
         self.calm = False
+        self._alarm = asyncio.Event()
         self._witness_hosts = [
             WitnessHost(name, shell, clock, WITNESS_HOST_S) for name, shell in (witnesses or {}).items()
         ]
@@ -78,7 +79,14 @@ class ClusterWatch:
         self._far = FarWatch(far or {}, clock, self.news.set)
         self.suspect: NodeName | None = None
         self._sql = {
-            name: SqlWatch(ports, spec.timings, clock, self._sql_news(name), self._own_loop)
+            name: SqlWatch(
+                ports,
+                spec.timings,
+                clock,
+                self._sql_news(name),
+                self._own_loop,
+                lambda: not self._alarm.is_set(),
+            )
             for name, ports in nodes.items()
         }
         self._host = {
@@ -95,7 +103,6 @@ class ClusterWatch:
         self._witnesses: dict[NodeName, dict[str, Witness]] = {}
         self._touches: dict[NodeName, Touch] = {}
         self._references = References(Instant(0.0))
-        self._alarm = asyncio.Event()
         self._sound_since = Instant(0.0)
 
     async def run(self) -> None:
@@ -134,6 +141,11 @@ class ClusterWatch:
             self._sound_since = now
         witnesses = {host.name: host.look for host in self._witness_hosts}
         return ClusterView(now, nodes, self._references, late_s, self._sound_since, witnesses, far)
+
+    @property
+    def slowdown(self) -> float:
+        """By how much looks come less often than configured: never while it is not calm."""
+        return self._own_loop.slowdown if self.calm else 1.0
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.

@@ -3,8 +3,20 @@
 import asyncio
 import time
 
+import pytest
+
+from pgvigil.model.units import Instant
 from pgvigil.ports.clock import SystemClock
-from pgvigil.sight.own_loop import OwnLoop
+from pgvigil.sight.own_loop import (
+    AT_ONCE,
+    ATTEMPT_WAITS_S,
+    BUSY_S,
+    EVERY_S,
+    PER_S,
+    SLOWDOWN_MAX,
+    TELL_SLOWDOWN,
+    OwnLoop,
+)
 
 
 async def lateness(block_s: float) -> float:
@@ -24,3 +36,70 @@ def test_a_loop_that_stood_still_says_for_how_long() -> None:
 
 def test_a_loop_that_was_never_measured_accuses_nobody_and_itself_neither() -> None:
     assert OwnLoop(SystemClock()).late_s() == 0.0
+
+
+def at_work(turn_s: float, *, for_s: float, own_loop: OwnLoop) -> None:
+    """What is measured in so many seconds when every turn of the loop takes that long."""
+    for _ in range(round(for_s / EVERY_S)):
+        own_loop._set_slowdown(turn_s)
+
+
+def test_a_loop_with_too_much_to_do_looks_less_often_says_so_once_and_recovers() -> None:
+    told = list[float]()
+    own_loop = OwnLoop(SystemClock(), tell_slowdown=told.append)
+    at_work(BUSY_S / 3, for_s=60, own_loop=own_loop)
+    assert (own_loop.slowdown, own_loop.busy) == (1.0, False)
+    at_work(BUSY_S * 2, for_s=2, own_loop=own_loop)
+    assert 1.2 < own_loop.slowdown < TELL_SLOWDOWN
+    assert (own_loop.busy, told) == (True, [])
+    at_work(BUSY_S * 2, for_s=60, own_loop=own_loop)
+    assert own_loop.slowdown == SLOWDOWN_MAX
+    assert len(told) == 1
+    at_work(0.0, for_s=60, own_loop=own_loop)
+    assert (own_loop.slowdown, own_loop.busy) == (1.0, False)
+
+
+def test_a_loop_that_is_only_woken_late_looks_as_often_as_ever() -> None:
+    own_loop = OwnLoop(SystemClock())
+    for _ in range(100):
+        own_loop.wheel.late(2.0)
+        at_work(0.001, for_s=EVERY_S, own_loop=own_loop)
+    assert own_loop.late_s() == 2.0
+    assert own_loop.slowdown == 1.0
+
+
+def test_a_standstill_is_no_reason_to_look_less_often_for_long() -> None:
+    own_loop = OwnLoop(SystemClock())
+    at_work(1.0, for_s=EVERY_S, own_loop=own_loop)
+    at_work(0.001, for_s=2, own_loop=own_loop)
+    assert own_loop.slowdown < 1.5
+    at_work(0.001, for_s=10, own_loop=own_loop)
+    assert own_loop.slowdown == 1.0
+
+
+class Hand(SystemClock):
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.at = Instant(1000.0)
+
+    def now(self) -> Instant:
+        return self.at
+
+
+def test_a_turn_of_the_loop_counts_as_a_tenth_of_a_second_of_listening_at_most() -> None:
+    clock = Hand()
+    own_loop = OwnLoop(clock)
+    for _ in range(10):  # each turn takes 0.3 s, and all times that fall into it are missed
+        clock.at = Instant(clock.at + 0.3)
+        for late_s in (0.3, 0.25, 0.2):
+            own_loop.wheel.late(late_s)
+    assert own_loop.missed_s == pytest.approx(10 * (0.3 - EVERY_S))
+
+
+def test_few_attempts_at_silent_nodes_begin_at_once_and_a_crowd_of_them_over_a_second() -> None:
+    own_loop = OwnLoop(Hand())
+    waits = [own_loop.attempt_s() for _ in range(1000)]
+    assert waits[: AT_ONCE - 1] == [0.0] * (AT_ONCE - 1)
+    assert waits == sorted(waits)
+    assert 0.5 < waits[AT_ONCE + PER_S - 60] < waits[-1] == ATTEMPT_WAITS_S
