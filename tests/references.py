@@ -14,7 +14,7 @@ from pgvigil.api.backing import Backing
 from pgvigil.api.gate import Gate
 from pgvigil.api.health import CHECKS
 from pgvigil.api.http_app import make_app
-from pgvigil.api.metrics import FAMILIES, LATE, Metrics
+from pgvigil.api.metrics import FAMILIES, LATE, SLOWDOWN, Metrics
 from pgvigil.controller.operations import Result
 from pgvigil.errors import PgvigilError
 from pgvigil.model.check import CheckItem
@@ -71,6 +71,7 @@ def metric_rows() -> Iterator[tuple[str, str, list[str], str]]:
     metrics = Metrics(FakeOperations())
     yield "pgvigil_build_info", "gauge", ["version"], "Which pgvigil this is."
     yield "pgvigil_controller_late_seconds_total", "counter", [], LATE
+    yield "pgvigil_controller_slowdown", "gauge", [], SLOWDOWN
     for family in FAMILIES:
         yield family.name, "gauge", list(family.labels), family.text
     for counted in (metrics._events, metrics._changes, metrics._lost):

@@ -246,7 +246,8 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             async def looked_at(name: ClusterName) -> None:
                 await fleet.looked_at(name, within_s=FIRST_ANSWER_S)
 
-            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload, fleet.late_s))
+            own = fleet.late_s, fleet.slowdown
+            face = HttpFace(ops, Backing(ops.denied, ops.spec, look, looked_at, reload, *own))
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 async with ops.running(config.clusters):

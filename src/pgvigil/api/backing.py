@@ -25,3 +25,5 @@ class Backing:
     """Reads the configuration again; what changed, as a sentence. Raises ConfigError."""
     late_s: Callable[[], float] = lambda: 0.0
     """By how many seconds in all the controller's own loop ran late."""
+    slowdown: Callable[[], float] = lambda: 1.0
+    """How many times longer than configured a calm cluster waits to be looked at."""

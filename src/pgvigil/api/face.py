@@ -34,7 +34,7 @@ class Face:
     def __init__(self, ops: Operations, gate: Gate, backing: Backing) -> None:
         self.ops, self.gate, self.backing = ops, gate, backing
         self.encoded = Encoded()
-        self.hub, self.metrics = Hub(ops, self.encoded), Metrics(ops, backing.late_s)
+        self.hub, self.metrics = Hub(ops, self.encoded), Metrics(ops, backing.late_s, backing.slowdown)
         self._reloads: set[asyncio.Future[str]] = set()
         self._denials = Denials(backing.denied)
 

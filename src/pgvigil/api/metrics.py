@@ -6,8 +6,7 @@ counted from the controller's start on; a node that is gone from the configurati
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pgvigil import __version__
+from pgvigil.api.exposition import Family, Gauges, Sample
 from pgvigil.controller.operations import Json, Operations
 from pgvigil.controller.status_shape import Health, is_change_of_primary
 from pgvigil.model.units import Lsn
@@ -27,6 +27,12 @@ OUTAGE_BUCKETS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 LATE: Final = "By how much the controller's own loop ran late, all told: it has too much to do."
 
+SLOWDOWN: Final = (
+    "How many times longer than configured a calm cluster waits to be looked at: 1 is as it ought."
+)
+ADDED_AT_ONCE: Final = 8
+"""So many clusters are written before the loop has its turn: about 1 ms."""
+
 CLUSTER: Final = ["cluster"]
 NODE: Final = ["cluster", "node"]
 
@@ -34,13 +40,17 @@ NODE: Final = ["cluster", "node"]
 class Metrics:
     """Counts what happens, and turns what is into gauges."""
 
-    def __init__(self, ops: Operations, late_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        ops: Operations,
+        late_s: Callable[[], float] = lambda: 0.0,
+        slowdown: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self._ops = ops
         self._last: int | None = None
         self._one_at_a_time = asyncio.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._status = _Status(late_s)
-        self._registry.register(self._status)
+        self._registry.register(_Own(late_s, slowdown))
         self._events = Counter(
             "pgvigil_events", "Events since the controller started.", ["cluster", "kind", "level"],
             registry=self._registry,
@@ -74,8 +84,14 @@ class Metrics:
             self._last = max(self._last, int(event["number"]))
             self._count(event)
         async with self._one_at_a_time:
-            self._status.clusters = await self._ops.status()
-            return await asyncio.to_thread(generate_latest, self._registry)  # of a fleet it takes a while
+            gauges = Gauges(FAMILIES)
+            for number, cluster in enumerate(await self._ops.status()):
+                gauges.add(cluster)
+                if number % ADDED_AT_ONCE == 0:
+                    await asyncio.sleep(
+                        0
+                    )  # probes come between; a thread would take the interpreter from them
+            return generate_latest(self._registry) + gauges.text()
 
     def _count(self, event: Json) -> None:
         cluster, data = event["cluster"], event["data"]
@@ -85,19 +101,6 @@ class Metrics:
         if data.get("outage_s") is not None:
             self._changes.labels(cluster, data["origin"]).observe(float(data["outage_s"]))
         self._lost.labels(cluster).inc(float(data.get("lost_bytes") or 0))
-
-
-Sample = tuple[Sequence[str], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One gauge: what it is called beside its labels and help, and how it is read from a cluster."""
-
-    name: str
-    text: str
-    labels: Sequence[str]
-    read: Callable[[Json], Iterable[Sample]]
 
 
 def _whole(name: str, text: str, value: Callable[[Json], float | None]) -> Family:
@@ -204,20 +207,14 @@ FAMILIES: Final = (
 """All gauges. A value that is not known has no sample."""
 
 
-class _Status(Collector):
-    """The clusters as they are now."""
+class _Own(Collector):
+    """The controller itself."""
 
-    def __init__(self, late_s: Callable[[], float]) -> None:
-        self._late_s = late_s
-        self.clusters: list[Json] = []
+    def __init__(self, late_s: Callable[[], float], slowdown: Callable[[], float]) -> None:
+        self._late_s, self._slowdown = late_s, slowdown
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """What it says of itself."""
         yield InfoMetricFamily("pgvigil_build", "Which pgvigil this is.", {"version": __version__})
         yield CounterMetricFamily("pgvigil_controller_late_seconds", LATE, self._late_s())
-        for family in FAMILIES:
-            made = GaugeMetricFamily(family.name, family.text, labels=family.labels)
-            for cluster in self.clusters:
-                for labels, number in family.read(cluster):
-                    made.add_metric(labels, float(number))
-            yield made
+        yield GaugeMetricFamily("pgvigil_controller_slowdown", SLOWDOWN, self._slowdown())

@@ -181,6 +181,10 @@ class Fleet:
         """By how many seconds in all this process's own loop ran late since it guards."""
         return self._own_loop.total_s if self._own_loop else 0.0
 
+    def slowdown(self) -> float:
+        """How many times longer than configured a calm cluster waits to be looked at now."""
+        return self._own_loop.slowdown if self._own_loop else 1.0
+
     def settled(self, cluster: ClusterName) -> bool:
         """Whether nothing is under way there, so that another controller may guard it from now on."""
         return self._cluster(cluster).settled()

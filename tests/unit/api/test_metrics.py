@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pgvigil.api.metrics import Metrics
+from pgvigil.api.metrics import ADDED_AT_ONCE, Metrics
 from pgvigil.controller.operations import Json
 from pgvigil.controller.status import status_json
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem
@@ -46,7 +46,7 @@ def samples(*pages: FakeOperations) -> dict[str, float]:
 
     async def whole() -> bytes:
         ops = FakeOperations()
-        metrics = Metrics(ops, lambda: 1.5)
+        metrics = Metrics(ops, lambda: 1.5, lambda: 2.5)
         await metrics.begin()
         page = b""
         for each in pages:
@@ -81,6 +81,31 @@ def test_a_healthy_cluster() -> None:
     assert "pgvigil_node_replay_lag_bytes{cluster=orders,node=pg1}" not in found
     assert found["pgvigil_cluster_generation{cluster=orders}"] == 1
     assert found["pgvigil_controller_late_seconds_total{}"] == 1.5
+    assert found["pgvigil_controller_slowdown{}"] == 2.5
+
+
+def test_what_a_label_says_is_read_as_it_was_said() -> None:
+    cluster, name = status(C), 'a"b\\c\nd'
+    cluster["endpoints"] = [{"name": name, "state": "ok"}]
+    assert (
+        samples(FakeOperations([cluster]))[f"pgvigil_endpoint_right{{cluster=orders,endpoint={name}}}"] == 1
+    )
+
+
+async def turns_of_the_loop(clusters: int) -> int:
+    """How often others have had their turn while a page is made."""
+    whole = status(C)
+    metrics, turns = Metrics(FakeOperations([{**whole, "cluster": f"c{n}"} for n in range(clusters)])), 0
+    page = asyncio.ensure_future(metrics.page())
+    while not page.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert page.result().count(b"pgvigil_cluster_generation{") == clusters
+    return turns
+
+
+def test_the_page_of_a_fleet_is_not_made_in_one_go() -> None:
+    assert asyncio.run(turns_of_the_loop(200)) > 200 / ADDED_AT_ONCE
 
 
 def test_an_endpoint_that_leads_astray_shows() -> None:
