@@ -28,6 +28,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TELLING = {"tell", "_tell", "_event"}
 """Methods that make an event of a kind."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+LEFT_OUT = {"decisions", "zh-CN"}
+"""Folders whose pages the guide names as a whole, or leads to in the other language."""
 
 
 def page(path: str) -> str:
@@ -202,6 +204,19 @@ def test_every_link_leads_somewhere() -> None:
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("index", ["docs/README.md", "docs/zh-CN/README.md"])
+def test_the_guide_leads_to_every_page_in_its_language(index: str) -> None:
+    led = {
+        (path.parent / target.partition("#")[0]).resolve() for path, target in links() if path == ROOT / index
+    }
+    english = [p for p in (*DOCS.glob("*.md"), *DOCS.glob("*/*.md")) if p.parent.name not in LEFT_OUT]
+    wanted = set(english) - {DOCS / "README.md"}
+    if "zh-CN" in index:
+        twins = {page: DOCS / "zh-CN" / page.relative_to(DOCS) for page in wanted}
+        wanted = {twin if twin.exists() else page for page, twin in twins.items()}
+    assert wanted <= led, f"{index} does not lead to {sorted(str(p.relative_to(ROOT)) for p in wanted - led)}"
 
 
 def test_every_page_named_in_a_hint_exists() -> None:
