@@ -1,6 +1,6 @@
 """pgvigil: a controller on the fourth host, over SSH and SQL."""
 
-from bench.compare.system import Kind, three_nodes
+from bench.compare.system import Kind, Services, three_nodes
 from tests.faults.product import Product, Sections
 from tests.lab import Cluster, Lab, LabHost
 
@@ -14,6 +14,8 @@ class Pgvigil:
         self.cluster: Cluster
         self.cluster, decider = three_nodes(lab)
         self._product = Product(self.cluster, sections, host=decider)
+        self._services = Services(lab.dir)
+        self._services.add_servers_for_boot(self.cluster)
 
     def start(self) -> None:
         self._product.start()
@@ -22,7 +24,7 @@ class Pgvigil:
         return self._product.is_content()
 
     def boot(self, host: LabHost) -> None:
-        host.start()
+        self._services.boot(host)
 
     def switchover(self, to: LabHost) -> None:
         self._product.switchover(to)

@@ -19,6 +19,7 @@ class Repmgr:
         self.cluster, _ = three_nodes(lab, {"shared_preload_libraries": "repmgr"})
         self._lab, self._timings = lab, timings
         self._services = Services(lab.dir)
+        self._services.add_servers_for_boot(self.cluster)
 
     def start(self) -> None:
         first, *standbys = self.cluster.nodes
@@ -38,7 +39,6 @@ class Repmgr:
         return True
 
     def boot(self, host: LabHost) -> None:
-        host.start()
         self._services.boot(host)
 
     def switchover(self, to: LabHost) -> None:

@@ -75,8 +75,18 @@ class Services:
 
     def add(self, host: LabHost, argv: Sequence[str]) -> None:
         """Start it, now and at every boot."""
-        self._argv.setdefault(host.name, []).append(argv)
+        self.add_for_boot(host, argv)
         self._run(host, argv)
+
+    def add_for_boot(self, host: LabHost, argv: Sequence[str]) -> None:
+        """Start it at every boot."""
+        self._argv.setdefault(host.name, []).append(argv)
+
+    def add_servers_for_boot(self, cluster: Cluster) -> None:
+        """PostgreSQL's own service, which knows nothing of roles; whoever stops it meanwhile may."""
+        for node in cluster.nodes:
+            program = str(node.bin_dir / "pg_ctl")
+            self.add_for_boot(node, [program, "-D", str(node.data_dir), "start", "-l", str(node.log)])
 
     def boot(self, host: LabHost) -> None:
         """Start all of that host's."""
