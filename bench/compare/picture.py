@@ -51,7 +51,7 @@ def picture(runs: Sequence[Run]) -> str:
 
 
 def _bar(name: str, colour: str, runs: list[Run], y: int) -> list[str]:
-    value = middle(runs)
+    value = middle([run.gap_s for run in runs])
     ends = [LIMIT_S if run.gap_s is None else run.gap_s for run in runs]
     end = _x(LIMIT_S if value is None else value)
     right = max(end, _x(max(ends)))

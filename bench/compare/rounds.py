@@ -2,19 +2,19 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psycopg
 
-from bench.compare.system import Kind, System, await_whole, is_whole
+from bench.compare.system import Kind, System, await_whole, is_whole, libpq_client
 from bench.compare.table import LIMIT_S, Run, beside, longest_gap
 from tests.lab import Ack, Cluster, Fault, Lab, LabError, LabHost, Writer, faults
 
 READY_S = 90.0
 """All must be well within this time before a fault."""
-BACK_S = 60.0
+BACK_S = 45.0
 """Who is not back so long after the end of a fault needs a human."""
 GOES_ON_S = 5.0
 """Clients go on so long after the end of a fault: an old primary that still acknowledges shows."""
@@ -76,71 +76,103 @@ def _on_one_cluster(kind: Kind, lab: Lab, fault: str, n: int) -> Iterator[Run]:
 
 
 def _failed(kind: Kind, fault: str, error: Exception) -> Run:
-    return Run(kind.system, kind.settings, fault, None, 0, 0, 0.0, None, failed=str(error))
+    return Run(kind.system, kind.settings, fault, None, None, 0, 0, 0.0, None, failed=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What clients saw of a fault: its beginning, the gaps, the first row of the new primary (None: none)."""
+
+    began: float
+    gap_s: float | None
+    client_s: float | None
+    first: Ack | None
 
 
 def one_round(kind: Kind, system: System, fault: str) -> Run:
     """Strike, wait for writes, end the fault, wait for the old primary. Raises LabError."""
     cluster = system.cluster
-    old = cluster.primary()
-    writers = ExitStack()
-    with writers:
-        outside = writers.enter_context(cluster.lab.writer(cluster.nodes))
-        blow = BLOWS.get(fault)
-        inside = None
+    old, blow = cluster.primary(), BLOWS.get(fault)
+    with ExitStack() as stack:
+        outside = stack.enter_context(cluster.lab.writer(cluster.nodes))
+        client = stack.enter_context(libpq_client(cluster))
+        writers = [outside, client]
         if blow and blow.inside:
-            inside = writers.enter_context(cluster.lab.writer([old], netns=old.netns))
+            writers.append(stack.enter_context(cluster.lab.writer([old], netns=old.netns)))
         time.sleep(1 + time.monotonic() % 1)
-        if blow is None:
-            gap_s, first, began = _switched_over(system, outside, old)
-        else:
-            gap_s, first, began = _struck(system, blow, outside, old)
+        seen = _struck(system, blow, writers, old) if blow else _switched_over(system, writers, old)
         over = time.monotonic()
         back_s = _back(system, over, GOES_ON_S)
         time.sleep(max(0.0, over + GOES_ON_S - time.monotonic()))
-        for writer in filter(None, (outside, inside)):
+        for writer in writers:
             writer.stop()
         back_s = back_s or _back(system, over, BACK_S)
-        lost = _lost(cluster, first, outside, inside)
-        acks = [*outside.acks, *(inside.acks if inside else ())]
-        of_old = [ack.acknowledged for ack in acks if ack.node == old.name and _is_older(ack, first)]
-        exposed_s = max(0.0, max(of_old, default=0.0) - began) if inside else 0.0
-    both = len(beside(acks, first))
-    return Run(kind.system, kind.settings, fault, gap_s, lost, both, exposed_s, back_s)
+        lost = _lost(cluster, seen.first, writers)
+    acks = [ack for writer in writers for ack in writer.acks]
+    exposed_s = _exposed_s([ack for ack in acks if ack.node in (old.name, old.address)], seen)
+    both = len(beside(acks, seen.first))
+    return Run(
+        system=kind.system,
+        settings=kind.settings,
+        fault=fault,
+        gap_s=seen.gap_s,
+        client_s=seen.client_s,
+        lost=lost,
+        beside=both,
+        exposed_s=exposed_s if fault == "isolated" else 0.0,
+        back_s=back_s,
+    )
 
 
-def _is_older(ack: Ack, first: Ack | None) -> bool:
-    return first is None or ack.timeline < first.timeline
+def _exposed_s(of_old: list[Ack], seen: Seen) -> float:
+    """How long after the beginning the old primary acknowledged on its old timeline."""
+    last = max(
+        (a.acknowledged for a in of_old if seen.first is None or a.timeline < seen.first.timeline),
+        default=0.0,
+    )
+    return max(0.0, last - seen.began)
 
 
-def _struck(
-    system: System, blow: Blow, outside: Writer, old: LabHost
-) -> tuple[float | None, Ack | None, float]:
+def _struck(system: System, blow: Blow, writers: list[Writer], old: LabHost) -> Seen:
     struck = blow.strike(old)
-    first: Ack | None = None
+    passed_over = () if blow.old_counts else (old.name, old.address)
     try:
-        passed_over = () if blow.old_counts else (old.name,)
-        first = outside.first_after(struck.done, within_s=LIMIT_S, not_on=passed_over)
-        time.sleep(GOES_ON_S)
-    except LabError:
-        if not outside.runs():
-            raise
+        first = _first(writers[0], struck.done, passed_over, LIMIT_S)
+        left_s = struck.done + LIMIT_S - time.monotonic()
+        late = _first(writers[1], struck.done, passed_over, left_s if first else 0.0)
+        time.sleep(GOES_ON_S if first else 0.0)
     finally:
         blow.ends(system, old)
-    return (first.acknowledged - struck.began if first else None), first, struck.began
+    return Seen(struck.began, _since(struck.began, first), _since(struck.began, late), first)
 
 
-def _switched_over(system: System, outside: Writer, old: LabHost) -> tuple[float | None, Ack | None, float]:
+def _switched_over(system: System, writers: list[Writer], old: LabHost) -> Seen:
     new = next(node for node in system.cluster.nodes if node is not old)
     began = time.monotonic()
     system.switchover(new)
-    try:
-        first = outside.first_after(began, within_s=LIMIT_S, not_on=[old.name])
-    except LabError:
-        return None, None, began
+    first, late = (_first(writer, began, (old.name, old.address), LIMIT_S) for writer in writers)
     time.sleep(1)
-    times = [ack.acknowledged for ack in outside.acks]
-    return longest_gap(times, began, first.acknowledged), first, began
+    if first is None or late is None:
+        return Seen(began, None, None, first)
+    gap_s, client_s = (
+        longest_gap([a.acknowledged for a in writer.acks], began, ack.acknowledged)
+        for writer, ack in zip(writers, (first, late), strict=True)
+    )
+    return Seen(began, gap_s, client_s, first)
+
+
+def _since(began: float, ack: Ack | None) -> float | None:
+    return ack.acknowledged - began if ack else None
+
+
+def _first(writer: Writer, moment: float, not_on: Sequence[str], within_s: float) -> Ack | None:
+    """The first acknowledgement after that, None if none comes. Raises LabError if the writer ended."""
+    try:
+        return writer.first_after(moment, within_s=within_s, not_on=not_on)
+    except LabError:
+        if not writer.runs():
+            raise
+    return None
 
 
 def _back(system: System, over: float, within_s: float) -> float | None:
@@ -152,8 +184,8 @@ def _back(system: System, over: float, within_s: float) -> float | None:
     return None
 
 
-def _lost(cluster: Cluster, first: Ack | None, *writers: Writer | None) -> int:
+def _lost(cluster: Cluster, first: Ack | None, writers: Sequence[Writer]) -> int:
     """Acknowledged rows that are not on the new primary; without one, on the only one there is."""
     primary = cluster.node(first.node) if first else cluster.primary()
     with cluster.lab.connect(primary) as connection:
-        return sum(len(writer.lost(connection)) for writer in writers if writer)
+        return sum(len(writer.lost(connection)) for writer in writers)

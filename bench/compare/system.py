@@ -117,6 +117,18 @@ def three_nodes(lab: Lab, settings: Mapping[str, str] | None = None) -> tuple[Cl
     return cluster, lab.add_witness(DECIDER)
 
 
+def libpq_client(cluster: Cluster) -> Writer:
+    """A client beside the writer that leaves it to libpq to find the primary. Not yet started."""
+    lab = cluster.lab
+    hosts = ",".join(node.address for node in cluster.nodes)
+    conninfo = (
+        f"host={hosts} port={cluster.nodes[0].port} user=app dbname=postgres passfile={lab.passfile} "
+        "sslmode=disable target_session_attrs=read-write connect_timeout=2"
+    )
+    main = Path(__file__).with_name("client_main.py")
+    return Writer({"libpq": conninfo}, netns=lab.network.controller, answer_s=2.0, main=main)
+
+
 def is_whole(cluster: Cluster) -> bool:
     """Whether there is one primary and every other node streams from it, whatever it calls itself."""
     found = cluster.primaries()

@@ -28,6 +28,8 @@ class Run:
     fault: str
     gap_s: float | None
     """From the fault to the first acknowledged row; a switchover: the longest gap. None: beyond LIMIT_S."""
+    client_s: float | None
+    """The same for a client that leaves it to libpq to find the primary."""
     lost: int
     beside: int
     """Rows that an older timeline acknowledged after the new primary had acknowledged its first."""
@@ -58,7 +60,18 @@ def beside(acks: Iterable[Ack], first: Ack | None) -> tuple[Ack, ...]:
     return tuple(ack for ack in acks if ack.timeline < first.timeline and ack.begun > first.acknowledged)
 
 
-HEAD = ("fault", "system", "settings", "median s", "min–max s", "n", "lost", "two at once", "back by itself")
+HEAD = (
+    "fault",
+    "system",
+    "settings",
+    "median s",
+    "min–max s",
+    "libpq s",
+    "n",
+    "lost",
+    "two at once",
+    "back by itself",
+)
 
 
 def rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
@@ -76,12 +89,13 @@ def rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
 def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     good = [run for run in runs if not run.failed]
     if not good:
-        return ("failed", "–", f"0 of {len(runs)}", "–", "–", "–")
+        return ("failed", "–", "–", f"0 of {len(runs)}", "–", "–", "–")
     count = str(len(good)) if len(good) == len(runs) else f"{len(good)} of {len(runs)}"
     both = [run.beside for run in good if run.beside]
     return (
-        seconds(middle(good)),
+        seconds(middle([run.gap_s for run in good])),
         _between(good),
+        seconds(middle([run.client_s for run in good])),
         count,
         _range([run.lost for run in good]),
         f"{len(both)} of {len(good)}, {_range(both)} rows" if both else "no",
@@ -89,9 +103,9 @@ def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     )
 
 
-def middle(runs: Sequence[Run]) -> float | None:
-    """The median gap; a run without end counts as the longest of all."""
-    value = median(float("inf") if run.gap_s is None else run.gap_s for run in runs)
+def middle(gaps: Sequence[float | None]) -> float | None:
+    """The median; one without end counts as the longest of all."""
+    value = median(float("inf") if gap_s is None else gap_s for gap_s in gaps)
     return None if value == float("inf") else value
 
 

@@ -51,6 +51,7 @@ class Writer:
 
     Rows carry a random `run`, so that several writers may share the table. `answer_s`: a statement
     without answer this long is given up and its connection closed; later it would be an acknowledgement.
+    `main`: another client's program, with the same order and the same words.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Writer:
         interval_s: float = 0.02,
         poll_s: float = 0.002,
         answer_s: float = 5.0,
+        main: Path = MAIN,
     ) -> None:
         self.run = secrets.randbelow(2**31)
         self._order = {
@@ -71,7 +73,7 @@ class Writer:
             "poll_s": poll_s,
             "answer_s": answer_s,
         }
-        self._netns = netns
+        self._netns, self._main = netns, main
         self._process: subprocess.Popen[bytes] | None = None
         self._file = Path()
         self._read_to = 0
@@ -102,7 +104,7 @@ class Writer:
         """Start and wait for the first acknowledgement. Raises LabError."""
         descriptor, name = tempfile.mkstemp(prefix="pgv-writer-")
         self._file = Path(name)
-        argv = [sys.executable, str(MAIN), json.dumps(self._order)]
+        argv = [sys.executable, str(self._main), json.dumps(self._order)]
         try:
             self._process = subprocess.Popen(
                 in_netns(self._netns, argv) if self._netns else argv,

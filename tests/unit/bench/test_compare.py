@@ -21,7 +21,7 @@ from tests.lab import Ack
 
 def run(gap_s: float | None, **more: object) -> Run:
     values: dict[str, object] = {"system": "repmgr", "settings": "fast", "fault": "crash", "gap_s": gap_s}
-    values |= {"lost": 0, "beside": 0, "exposed_s": 0.0, "back_s": 2.0, "failed": ""}
+    values |= {"client_s": gap_s, "lost": 0, "beside": 0, "exposed_s": 0.0, "back_s": 2.0, "failed": ""}
     return Run(**{**values, **more})  # type: ignore[arg-type]  # a test knows its fields
 
 
@@ -46,19 +46,19 @@ def test_only_an_older_timeline_after_the_first_row_of_the_new_one_counts_as_two
 @pytest.mark.parametrize(
     ("runs", "cells"),
     [
-        ((run(1.0), run(30.0), run(2.0)), ("2.00", "1.00–30.0", "3", "0", "no", "yes, 2.00 s")),
-        ((run(1.0), run(None), run(2.0)), ("2.00", "1.00–> 120", "3", "0", "no", "yes, 2.00 s")),
-        ((run(None), run(None)), ("> 120", "–", "2", "0", "no", "yes, 2.00 s")),
+        ((run(1.0), run(30.0), run(2.0)), ("2.00", "1.00–30.0", "2.00", "3", "0", "no", "yes, 2.00 s")),
+        ((run(1.0), run(None), run(2.0)), ("2.00", "1.00–> 120", "2.00", "3", "0", "no", "yes, 2.00 s")),
+        ((run(None), run(None)), ("> 120", "–", "> 120", "2", "0", "no", "yes, 2.00 s")),
         (
             (run(1.0), run(None, failed="no server")),
-            ("1.00", "1.00–1.00", "1 of 2", "0", "no", "yes, 2.00 s"),
+            ("1.00", "1.00–1.00", "1.00", "1 of 2", "0", "no", "yes, 2.00 s"),
         ),
-        ((run(None, failed="no server"),), ("failed", "–", "0 of 1", "–", "–", "–")),
+        ((run(None, failed="no server"),), ("failed", "–", "–", "0 of 1", "–", "–", "–")),
         (
             (run(1.0, lost=7, beside=7, back_s=None), run(1.0, lost=3)),
-            ("1.00", "1.00–1.00", "2", "3–7", "1 of 2, 7 rows", "1 of 2"),
+            ("1.00", "1.00–1.00", "1.00", "2", "3–7", "1 of 2, 7 rows", "1 of 2"),
         ),
-        ((run(1.0, back_s=None),), ("1.00", "1.00–1.00", "1", "0", "no", "no")),
+        ((run(1.0, back_s=None),), ("1.00", "1.00–1.00", "1.00", "1", "0", "no", "no")),
     ],
 )
 def test_a_row_of_the_table(runs: tuple[Run, ...], cells: tuple[str, ...]) -> None:
