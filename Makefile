@@ -2,7 +2,7 @@
 # ARGS="…" is handed on: make test ARGS="-k promote -x"
 .DEFAULT_GOAL := help
 .PHONY: help setup majors demo test test-majors test-faults soak simulate fix lint lint-style lint-format lint-types lint-imports lint-house \
-	 bench bench-failover bench-fleet pictures wheel deb deb-trial lock clean
+	 bench bench-compare bench-failover bench-fleet pictures wheel deb deb-trial lock clean
 BIN := .venv/bin
 ARGS ?=
 MINUTES ?= 30
@@ -60,6 +60,9 @@ bench: setup  ## Run every benchmark, and print its table.
 
 bench-fleet: setup  ## Measure what many clusters cost one controller: make bench-fleet ARGS="100 1000 --crash 50".
 	$(BIN)/python -m bench.fleet $(or $(ARGS),10 100 1000)
+
+bench-compare: setup  ## Measure pgvigil beside Patroni, repmgr and pg_auto_failover (Debian's packages); needs root.
+	$(BIN)/python -m bench.compare $(ARGS)
 
 bench-failover: setup  ## Measure how long writes stand still in a failover.
 	$(BIN)/python bench/failover.py $(ARGS)

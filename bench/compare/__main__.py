@@ -146,7 +146,7 @@ def _loaded(files: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 
 def _measured(wanted: argparse.Namespace) -> tuple[list[Run], list[str]]:
-    around = Circumstances.now(sys.argv[1:], DEBIAN_15, command="sudo python -m bench.compare")
+    around = Circumstances.now(sys.argv[1:], DEBIAN_15, command="python -m bench.compare")
     runs = Children(wanted).all(list(_kinds(wanted)))
     around.load_after = os.getloadavg()[0]
     return runs, [*around.lines(), *versions()]

@@ -4,9 +4,10 @@ import os
 import pwd
 import shutil
 from collections.abc import Mapping
+from functools import partial
 
 from bench.compare.system import Kind, Services, three_nodes
-from tests.lab import Cluster, Lab, LabHost
+from tests.lab import Cluster, Lab, LabError, LabHost, await_that
 
 NEEDS = {"repmgr": "postgresql-15-repmgr", "repmgrd": "postgresql-15-repmgr"}
 
@@ -30,6 +31,7 @@ class Repmgr:
         self._repmgr(first, "primary", "register")
         for node in standbys:
             self._without_slot(node)
+            await_that(partial(self._knows_the_first, node), 30, f"{node.name} has repmgr's tables")
             self._repmgr(node, "standby", "register", "--upstream-node-id=1", "--wait-sync=30")
         for node in self.cluster.nodes:
             words = ["-f", _file(node), "--daemonize=false", "--no-pid-file"]
@@ -46,6 +48,14 @@ class Repmgr:
 
     def last_words(self) -> str:
         return self._services.last_words()
+
+    def _knows_the_first(self, node: LabHost) -> bool:
+        words = ["-X", "-A", "-t", "-h", "/run/postgresql", "-d", "repmgr"]
+        try:
+            told = node.run(str(node.bin_dir / "psql"), *words, "-c", "select count(*) from repmgr.nodes")
+        except LabError:
+            return False
+        return told.strip() != "0"
 
     def _without_slot(self, node: LabHost) -> None:
         """By default repmgr uses none, and the next primary would not have the lab's; WAL is kept anyway."""
