@@ -142,7 +142,8 @@ def _loaded(files: Sequence[Path]) -> tuple[list[Run], list[str]]:
         kept = json.loads(file.read_text())
         runs += [Run.read(each) for each in kept["runs"]]
         around += [line for line in kept["around"] if line not in around]
-    return runs, around
+    order = [(kind.system, kind.settings) for kind in KINDS]
+    return sorted(runs, key=lambda run: order.index((run.system, run.settings))), around
 
 
 def _measured(wanted: argparse.Namespace) -> tuple[list[Run], list[str]]:

@@ -95,15 +95,15 @@ def _autoctl(*words: str) -> Sequence[str]:
 
 
 FAST_MONITOR = {
-    "pgautofailover.health_check_period": 1000,
-    "pgautofailover.health_check_timeout": 1000,
-    "pgautofailover.health_check_retry_delay": 500,
+    "pgautofailover.health_check_period": 500,
+    "pgautofailover.health_check_timeout": 500,
+    "pgautofailover.health_check_retry_delay": 100,
     "pgautofailover.health_check_max_retries": 1,
-    "pgautofailover.node_considered_unhealthy_timeout": 3000,
-    "pgautofailover.primary_demote_timeout": 3000,
+    "pgautofailover.node_considered_unhealthy_timeout": 1000,
+    "pgautofailover.primary_demote_timeout": 1000,
 }
 """Milliseconds."""
-FAST_KEEPER = {"timeout.network_partition_timeout": 2}
+FAST_KEEPER = {"timeout.network_partition_timeout": 1}
 
 
 def _shown(words: Mapping[str, int]) -> str:
