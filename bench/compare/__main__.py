@@ -33,8 +33,14 @@ KINDS: tuple[Kind, ...] = (*ours.KINDS, *patroni.KINDS, *repmgr.KINDS, *auto_fai
 """Every row of the table, in its order."""
 
 
+def in_order(runs: Iterable[Run]) -> list[Run]:
+    """System by system, as in the table."""
+    order = [(kind.system, kind.settings) for kind in KINDS]
+    return sorted(runs, key=lambda run: order.index((run.system, run.settings)))
+
+
 class Children:
-    """One process a kind; whoever interrupts us interrupts them, and each removes its own hosts."""
+    """One process a kind and fault; whoever interrupts us interrupts them, and each removes its own hosts."""
 
     def __init__(self, wanted: argparse.Namespace) -> None:
         self._wanted = wanted
@@ -42,17 +48,18 @@ class Children:
         self._lock, self._over = threading.Lock(), False
 
     def all(self, kinds: Sequence[Kind]) -> list[Run]:
-        """Every run of every kind, in the order of the kinds; the last ones take longest and begin first."""
+        """Every run, fault by fault; of the kinds the last ones take longest, and begin first."""
+        pairs = [(kind, fault) for fault in self._wanted.faults for kind in reversed(kinds)]
         with ThreadPoolExecutor(self._wanted.jobs) as pool:
             try:
-                told = [*pool.map(self._one, reversed(kinds))]
-                return [run for runs in reversed(told) for run in runs]
+                return in_order(run for runs in pool.map(self._one, pairs) for run in runs)
             except BaseException:
                 self._end()
                 raise
 
-    def _one(self, kind: Kind) -> list[Run]:
-        words = ["--one", kind.name, "--faults", ",".join(self._wanted.faults), "-n", str(self._wanted.n)]
+    def _one(self, pair: tuple[Kind, str]) -> list[Run]:
+        kind, fault = pair
+        words = ["--one", kind.name, "--faults", fault, "-n", str(self._wanted.n)]
         argv = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "bench.compare", *words]
         with self._lock:
             if self._over:
@@ -81,9 +88,10 @@ def _interrupted(_signal: int, _frame: FrameType | None) -> None:
 def one(name: str, faults: Sequence[str], n: int) -> int:
     """All runs of one kind, each a line of JSON."""
     kind = next(kind for kind in KINDS if kind.name == name)
-    for run in measure(kind, list(faults), n):
-        print(run, file=sys.stderr, flush=True)
-        print(json.dumps(run.written()), flush=True)
+    for fault in faults:
+        for run in measure(kind, fault, n):
+            print(run, file=sys.stderr, flush=True)
+            print(json.dumps(run.written()), flush=True)
     return 0
 
 
@@ -142,8 +150,7 @@ def _loaded(files: Sequence[Path]) -> tuple[list[Run], list[str]]:
         kept = json.loads(file.read_text())
         runs += [Run.read(each) for each in kept["runs"]]
         around += [line for line in kept["around"] if line not in around]
-    order = [(kind.system, kind.settings) for kind in KINDS]
-    return sorted(runs, key=lambda run: order.index((run.system, run.settings))), around
+    return in_order(runs), around
 
 
 def _measured(wanted: argparse.Namespace) -> tuple[list[Run], list[str]]:

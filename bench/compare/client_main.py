@@ -18,7 +18,7 @@ from typing import Any
 from psycopg import pq
 from psycopg.errors import Error
 
-AGAIN_S = 0.05
+AGAIN_S = 0.1
 """Pause before it goes through the hosts again."""
 RETURNING = "returning pg_walfile_name(pg_current_wal_insert_lsn())"
 

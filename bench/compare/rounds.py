@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import psycopg
 
-from bench.compare.system import Kind, System, await_whole, is_whole, libpq_client
+from bench.compare.system import Kind, System, await_whole, is_whole, libpq_client, writer
 from bench.compare.table import LIMIT_S, Run, beside, longest_gap
 from tests.lab import Ack, Cluster, Fault, Lab, LabError, LabHost, Writer, faults
 
 READY_S = 90.0
 """All must be well within this time before a fault."""
-BACK_S = 45.0
+BACK_S = 30.0
 """Who is not back so long after the end of a fault needs a human."""
 GOES_ON_S = 5.0
 """Clients go on so long after the end of a fault: an old primary that still acknowledges shows."""
@@ -44,15 +44,14 @@ BLOWS = {
 }
 
 
-def measure(kind: Kind, wanted: list[str], n: int) -> Iterator[Run]:
-    """Every fault n times; a new cluster for every fault, and after each run that did not end whole."""
-    for fault in wanted:
-        left = n
-        while left > 0:
-            with Lab(auth=kind.auth) as lab:
-                for run in _on_one_cluster(kind, lab, fault, left):
-                    left -= 1
-                    yield run
+def measure(kind: Kind, fault: str, n: int) -> Iterator[Run]:
+    """A fault n times; on one cluster as long as each run ends whole."""
+    left = n
+    while left > 0:
+        with Lab(auth=kind.auth) as lab:
+            for run in _on_one_cluster(kind, lab, fault, left):
+                left -= 1
+                yield run
 
 
 def _on_one_cluster(kind: Kind, lab: Lab, fault: str, n: int) -> Iterator[Run]:
@@ -94,21 +93,21 @@ def one_round(kind: Kind, system: System, fault: str) -> Run:
     cluster = system.cluster
     old, blow = cluster.primary(), BLOWS.get(fault)
     with ExitStack() as stack:
-        outside = stack.enter_context(cluster.lab.writer(cluster.nodes))
+        outside = stack.enter_context(writer(cluster))
         client = stack.enter_context(libpq_client(cluster))
         writers = [outside, client]
         if blow and blow.inside:
-            writers.append(stack.enter_context(cluster.lab.writer([old], netns=old.netns)))
+            writers.append(stack.enter_context(writer(cluster, beside=old)))
         time.sleep(1 + time.monotonic() % 1)
         seen = _struck(system, blow, writers, old) if blow else _switched_over(system, writers, old)
         over = time.monotonic()
         back_s = _back(system, over, GOES_ON_S)
         time.sleep(max(0.0, over + GOES_ON_S - time.monotonic()))
-        for writer in writers:
-            writer.stop()
+        for each in writers:
+            each.stop()
         back_s = back_s or _back(system, over, BACK_S)
         lost = _lost(cluster, seen.first, writers)
-    acks = [ack for writer in writers for ack in writer.acks]
+    acks = [ack for each in writers for ack in each.acks]
     exposed_s = _exposed_s([ack for ack in acks if ack.node in (old.name, old.address)], seen)
     both = len(beside(acks, seen.first))
     return Run(

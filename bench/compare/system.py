@@ -117,8 +117,19 @@ def three_nodes(lab: Lab, settings: Mapping[str, str] | None = None) -> tuple[Cl
     return cluster, lab.add_witness(DECIDER)
 
 
+POLL_S = 0.02
+"""How often clients ask standbys while nobody takes writes: a long outage is not to load the machine."""
+
+
+def writer(cluster: Cluster, *, beside: LabHost | None = None) -> Writer:
+    """A client with a session to every node; or `beside` a node, on its host, with a session to it alone."""
+    lab = cluster.lab
+    targets = {node.name: lab.conninfo(node, "app") for node in ([beside] if beside else cluster.nodes)}
+    return Writer(targets, netns=beside.netns if beside else lab.network.controller, poll_s=POLL_S)
+
+
 def libpq_client(cluster: Cluster) -> Writer:
-    """A client beside the writer that leaves it to libpq to find the primary. Not yet started."""
+    """A client that leaves it to libpq to find the primary."""
     lab = cluster.lab
     hosts = ",".join(node.address for node in cluster.nodes)
     conninfo = (
