@@ -183,8 +183,10 @@ def _back(system: System, over: float, within_s: float) -> float | None:
     return None
 
 
-def _lost(cluster: Cluster, first: Ack | None, writers: Sequence[Writer]) -> int:
-    """Acknowledged rows that are not on the new primary; without one, on the only one there is."""
+def _lost(cluster: Cluster, first: Ack | None, writers: Sequence[Writer]) -> int | None:
+    """Acknowledged rows that are not on the new primary; without one, on the only one there is, if any."""
+    if first is None and len(cluster.primaries()) != 1:
+        return None
     primary = cluster.node(first.node) if first else cluster.primary()
     with cluster.lab.connect(primary) as connection:
         return sum(len(writer.lost(connection)) for writer in writers)

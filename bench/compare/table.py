@@ -30,7 +30,8 @@ class Run:
     """From the fault to the first acknowledged row; a switchover: the longest gap. None: beyond LIMIT_S."""
     client_s: float | None
     """The same for a client that leaves it to libpq to find the primary."""
-    lost: int
+    lost: int | None
+    """Rows that were acknowledged and are not on the new primary. None: there was no primary to ask."""
     beside: int
     """Rows that an older timeline acknowledged after the new primary had acknowledged its first."""
     exposed_s: float
@@ -124,8 +125,11 @@ def _between(runs: Sequence[Run]) -> str:
     return f"{seconds(ended[0])}–{seconds(most)}"
 
 
-def _range(counts: Sequence[int]) -> str:
-    least, most = min(counts), max(counts)
+def _range(counts: Sequence[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    if not known:
+        return "–"
+    least, most = min(known), max(known)
     return str(least) if least == most else f"{least}–{most}"
 
 

@@ -48,6 +48,7 @@ def test_only_an_older_timeline_after_the_first_row_of_the_new_one_counts_as_two
     [
         ((run(1.0), run(30.0), run(2.0)), ("2.00", "1.00–30.0", "2.00", "3", "0", "no", "yes, 2.00 s")),
         ((run(1.0), run(None), run(2.0)), ("2.00", "1.00–> 120", "2.00", "3", "0", "no", "yes, 2.00 s")),
+        ((run(None, lost=None),), ("> 120", "–", "> 120", "1", "–", "no", "yes, 2.00 s")),
         ((run(None), run(None)), ("> 120", "–", "> 120", "2", "0", "no", "yes, 2.00 s")),
         (
             (run(1.0), run(None, failed="no server")),
