@@ -27,7 +27,7 @@ class Over(Exception):
     """Standard input ended."""
 
 
-class Given(Exception):
+class GivenUp(Exception):
     """The session is of no more use; says why."""
 
 
@@ -37,7 +37,7 @@ def tell(*words: object) -> None:
 
 
 def answer(connection: pq.abc.PGconn, sql: str, within_s: float) -> pq.abc.PGresult:
-    """The one result of a statement. Raises Given, Over, psycopg.Error."""
+    """The one result of a statement. Raises GivenUp, Over, psycopg.Error."""
     until = time.monotonic() + within_s
     connection.send_query(sql.encode())
     results: list[pq.abc.PGresult] = []
@@ -46,12 +46,12 @@ def answer(connection: pq.abc.PGconn, sql: str, within_s: float) -> pq.abc.PGres
             result = connection.get_result()
             if result is None:
                 if not results or results[-1].status != pq.ExecStatus.TUPLES_OK:
-                    raise Given(connection.get_error_message())
+                    raise GivenUp(connection.get_error_message())
                 return results[-1]
             results.append(result)
         pause(max(0.0, until - time.monotonic()), connection.socket)
         if time.monotonic() >= until:
-            raise Given("no answer to a statement")
+            raise GivenUp("no answer to a statement")
         connection.consume_input()
 
 
@@ -63,7 +63,7 @@ def pause(within_s: float, *sockets: int) -> None:
 
 
 def write(connection: pq.abc.PGconn, numbers: "itertools.count[int]", order: dict[str, Any]) -> None:
-    """Rows, one after another, for as long as they are taken. Raises Given, Over, psycopg.Error."""
+    """Rows, one after another, for as long as they are taken. Raises GivenUp, Over, psycopg.Error."""
     node = connection.host.decode()
     while True:
         number, begun = next(numbers), time.monotonic()
@@ -84,9 +84,9 @@ def main() -> None:
             connection = pq.PGconn.connect(conninfo.encode())
             try:
                 if connection.status != pq.ConnStatus.OK:
-                    raise Given(connection.get_error_message())
+                    raise GivenUp(connection.get_error_message())
                 write(connection, numbers, order)
-            except (Given, Error) as why:
+            except (GivenUp, Error) as why:
                 tell("end", "libpq", time.monotonic(), str(why).strip()[:200])
             finally:
                 connection.finish()
