@@ -21,7 +21,7 @@ from pgvigil.config.imports.written import (
 from pgvigil.errors import UsageError
 
 NEXT: Final = (
-    "repmgr service pause (or stop repmgrd on every node): only one program may promote",
+    "repmgr service pause, then stop and disable repmgrd on every node: only one program may promote",
     "shell: let pgvigil in by ssh on every node, as repmgr does between them (docs/operate/ssh.md)",
     "a node that was only a witness for repmgr does not belong under nodes: (see docs/operate/witness.md)",
     "pgvigil config check, pgvigil check, pgvigil run",
