@@ -33,6 +33,7 @@ from pgvigil.wiring import make_fleet
 
 CLUSTER = ClusterName("demo")
 HEALTHY_S = 60.0
+HEADING_WIDTH = 100
 WORDS = {
     "seen": ("evidence", DIM),
     "primary_crashed": ("verdict", BAD),
@@ -50,6 +51,12 @@ WORDS = {
     "switch": ("decision", NOTE),
 }
 """Kinds of events the timeline tells, with a word and a style each. A failed step is told too."""
+
+
+def heading(console: Console, text: str) -> None:
+    """Print it with a line behind it, no longer than a page: a pipe has no width of its own."""
+    line = Rule(Text(text, style=STRONG), align="left", style=DIM)
+    console.print(line, width=min(console.width, HEADING_WIDTH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class Stage:
 
     def title(self, text: str) -> None:
         """A heading between acts."""
-        self.console.print(Rule(Text(text, style=STRONG), align="left", style=DIM))
+        heading(self.console, text)
 
     async def draw(self) -> None:
         """The topology as it is."""
