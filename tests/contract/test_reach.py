@@ -22,6 +22,8 @@ SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", 
 WAYS = ("bash", "python3", "perl", "nc")
 TOOLS = ("timeout", "sh", "head", "sleep", "true", "kill")
 NOWHERE = "no-such-host.invalid"
+WAIT_S = 2.0
+"""A loaded machine starts three interpreters in it."""
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def tried(
         pytest.skip(f"needs {shell}")
     done = subprocess.run(
         [program, *SHELLS[shell][1:]],
-        input=reach_script(targets, 0.5, speak=speak),
+        input=reach_script(targets, WAIT_S, speak=speak),
         env={"PATH": str(path)},
         capture_output=True,
         text=True,
