@@ -65,7 +65,7 @@ def rejoined(situation: Situation) -> ClusterRecord | None:
     standby because that was its primary once, is fetched yet (seed 4000956).
     """
     record, primary = situation.record, situation.primary.primary
-    if primary is None:
+    if primary is None or not (record.deposed or record.left):
         return None
     fed = {name for name, node in situation.view.nodes.items() if streams(node, primary.timeline)}
     ours = situation.spec.node(record.primary)

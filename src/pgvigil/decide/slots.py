@@ -87,17 +87,18 @@ def _missing(situation: Situation, node: NodeView) -> tuple[str, ...]:
 def _behind(situation: Situation, node: NodeView) -> tuple[tuple[str, Lsn], ...]:
     """Slots that hold a whole segment or more which their standby has, and how far they can go."""
     assert node.answer is not None
-    end = _own_end(node)
-    segment = setting_amount(node.answer.facts.settings.get("wal_segment_size", "")) or SEGMENT_BYTES
     slots = {
         slot.name: slot
         for slot in node.answer.facts.slots
         if slot.physical and not slot.active and slot.wal_status != "lost"
     }
+    if not slots or (end := _own_end(node)) is None:
+        return ()
+    segment = setting_amount(node.answer.facts.settings.get("wal_segment_size", "")) or SEGMENT_BYTES
     found = []
     for other in situation.spec.others(node.name):
-        slot, at = slots.get(slot_name(other.name)), _position(situation, other.name)
-        if slot is None or slot.restart is None or at is None or end is None:
+        slot = slots.get(slot_name(other.name))
+        if slot is None or slot.restart is None or (at := _position(situation, other.name)) is None:
             continue
         if (to := min(at, end)) - slot.restart >= segment:
             found.append((slot.name, to))
