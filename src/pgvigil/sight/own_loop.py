@@ -29,15 +29,19 @@ SLOWER: Final = 1.02
 """Each 0.1 s in which it has too much to do, pauses grow to so many times what they were …"""
 FASTER: Final = 0.995
 """… and shrink by this when it has not: probes that were put off come a second later."""
-SLOWDOWN_MAX: Final = 10.0
+SLOWDOWN_MAX: Final = 20.0
+HURRIES_UP_TO: Final = 3.0
+"""Only calm clusters are looked at less often, up to this; beyond it those in trouble too, by the rest."""
 TELL_SLOWDOWN: Final = 1.5
 TELL_SLOWDOWN_EVERY_S: Final = 300.0
-AT_ONCE: Final = 50
-"""So many attempts at silent nodes may begin in one moment, beside those that were late …"""
+AT_ONCE: Final = 100
+"""So many new sessions may be tried in one moment beside those that are late …"""
 PER_S: Final = 300
 """… and so many a second after that, for each costs as much as ten probes …"""
-ATTEMPT_WAITS_S: Final = 1.0
-"""… but none waits longer than this."""
+ATTEMPT_WAITS_S: Final = 10.0
+"""… but none waits longer than this. What was late answers meanwhile, as a rule."""
+CROWD_PER_S: Final = 1000
+"""Where very many nodes are silent at once, this many attempts a second are made at them all told."""
 
 
 class OwnLoop:
@@ -92,12 +96,20 @@ class OwnLoop:
         self._late = [(at, s) for at, s in self._late if now - at < MEMORY_S]
         return max((late for _, late in self._late), default=0.0)
 
+    def crowd_s(self) -> float:
+        """The pause between attempts at one silent node that all who are silent leave it."""
+        return self.silent * self.slowdown / CROWD_PER_S
+
+    def hurried(self) -> float:
+        """Pauses between looks in a cluster in trouble are so many times as long as configured."""
+        return max(self.slowdown / HURRIES_UP_TO, 1.0)
+
     def spread(self, seconds: float) -> float:
         """About as long; for the next who asks another time: what broke together does not return together."""
         return seconds * self._random.uniform(0.75, 1.25)
 
     def attempt_s(self) -> float:
-        """How long to wait before one more attempt at a silent node, so that a crowd of them is bearable."""
+        """How long to wait before one more session is tried beside a late one: a crowd must be bearable."""
         now = self._clock.now()
         self._next_attempt = max(self._next_attempt, now - AT_ONCE / PER_S) + 1 / PER_S
         return min(max(self._next_attempt - now, 0.0), ATTEMPT_WAITS_S)

@@ -37,12 +37,10 @@ from pgvigil.sight.own_loop import OwnLoop
 FACTS_EVERY_S = 10.0
 RETRY_S = 0.1
 """Pause between attempts while a node is silent: a new primary or a returning node is seen soon."""
-RETRY_PER_S = 1000
-"""Where very many nodes are silent at once, this many attempts a second are made at them all told."""
 CONNECT_TURNS = 5
 """Connecting takes so many turns of our own loop, each as late as it is."""
 RETRY_LONG_S = 1.0
-"""The longest pause: `judge.controller_unfit` wants a look every two seconds."""
+"""The longest pause while our own loop keeps up: `judge.controller_unfit` wants a look every two seconds."""
 RETRY_LONG_AFTER_S = 30.0
 
 
@@ -118,7 +116,7 @@ class SqlWatch:
         """Until the next probe is due, the session ends, or somebody wants a look now."""
         match self.look:
             case Answer():
-                slowdown = self._own_loop.slowdown if self._relaxed() else 1.0
+                slowdown = self._own_loop.slowdown if self._relaxed() else self._own_loop.hurried()
                 delay = self._timings.probe_interval.total_seconds() * slowdown
             case NoAnswer(since=since) | Refusal(since=since):
                 delay = self._retry_s(self._clock.now() - since)
@@ -137,10 +135,10 @@ class SqlWatch:
 
     def _retry_s(self, silent_s: float) -> float:
         """The pause before the next attempt: short, unless that was in vain for long, or a crowd wants it."""
-        crowd_s = self._own_loop.silent / RETRY_PER_S
+        crowd_s, longest_s = self._own_loop.crowd_s(), RETRY_LONG_S * self._own_loop.slowdown
         if silent_s <= RETRY_LONG_AFTER_S and crowd_s <= RETRY_S:
             return RETRY_S
-        pause_s = RETRY_LONG_S if silent_s > RETRY_LONG_AFTER_S else min(crowd_s, RETRY_LONG_S)
+        pause_s = longest_s if silent_s > RETRY_LONG_AFTER_S else min(crowd_s, longest_s)
         return self._own_loop.spread(pause_s)
 
     def _watch_end(self, session: Session) -> None:

@@ -36,6 +36,8 @@ WITNESS_EVERY_S = 0.3
 WITNESS_HOST_S = 1.0
 """How long a witness host waits for an answer, each time: its failure may be all there is."""
 TOUCH_EVERY_S = 0.1
+TOUCH_CROWD_S = 1.0
+"""The longest pause between them, where a crowd of nodes is silent."""
 TOUCH_S = 0.25
 """A TCP connect that takes longer than this, over a network that is fine again, is none. It is not given
 up: over a slow network it gets through later, and says then that the host lives."""
@@ -331,7 +333,7 @@ class ClusterWatch:
                 await self._alarm.wait()
                 if (name := self.suspect) is not None:
                     group.create_task(self._touch(name))
-                await asyncio.sleep(TOUCH_EVERY_S)
+                await asyncio.sleep(max(TOUCH_EVERY_S, min(self._own_loop.crowd_s(), TOUCH_CROWD_S)))
 
     async def _touch(self, name: NodeName) -> None:
         target, begun = self._spec.node(name), self._clock.now()

@@ -12,6 +12,7 @@ from pgvigil.sight.own_loop import (
     ATTEMPT_WAITS_S,
     BUSY_S,
     EVERY_S,
+    HURRIES_UP_TO,
     PER_S,
     SLOWDOWN_MAX,
     TELL_SLOWDOWN,
@@ -52,10 +53,10 @@ def test_a_loop_with_too_much_to_do_looks_less_often_says_so_once_and_recovers()
     at_work(BUSY_S * 2, for_s=2, own_loop=own_loop)
     assert 1.2 < own_loop.slowdown < TELL_SLOWDOWN
     assert (own_loop.busy, told) == (True, [])
-    at_work(BUSY_S * 2, for_s=60, own_loop=own_loop)
+    at_work(BUSY_S * 2, for_s=90, own_loop=own_loop)
     assert own_loop.slowdown == SLOWDOWN_MAX
     assert len(told) == 1
-    at_work(0.0, for_s=60, own_loop=own_loop)
+    at_work(0.0, for_s=90, own_loop=own_loop)
     assert (own_loop.slowdown, own_loop.busy) == (1.0, False)
 
 
@@ -97,9 +98,19 @@ def test_a_turn_of_the_loop_counts_as_a_tenth_of_a_second_of_listening_at_most()
     assert own_loop.missed_s == pytest.approx(10 * (0.3 - EVERY_S))
 
 
-def test_few_attempts_at_silent_nodes_begin_at_once_and_a_crowd_of_them_over_a_second() -> None:
+def test_few_sessions_are_tried_at_once_beside_late_ones_and_a_crowd_of_them_over_seconds() -> None:
     own_loop = OwnLoop(Hand())
-    waits = [own_loop.attempt_s() for _ in range(1000)]
+    waits = [own_loop.attempt_s() for _ in range(6000)]
     assert waits[: AT_ONCE - 1] == [0.0] * (AT_ONCE - 1)
     assert waits == sorted(waits)
-    assert 0.5 < waits[AT_ONCE + PER_S - 60] < waits[-1] == ATTEMPT_WAITS_S
+    assert waits[AT_ONCE + 2 * PER_S] == pytest.approx(2.0, abs=0.1)
+    assert waits[-1] == ATTEMPT_WAITS_S
+
+
+def test_clusters_in_trouble_are_looked_at_as_often_as_ever_until_it_is_far_too_much() -> None:
+    own_loop = OwnLoop(SystemClock())
+    assert own_loop.hurried() == 1.0
+    own_loop.slowdown = HURRIES_UP_TO
+    assert own_loop.hurried() == 1.0
+    own_loop.slowdown = SLOWDOWN_MAX
+    assert 2.0 < own_loop.hurried() < SLOWDOWN_MAX

@@ -145,6 +145,10 @@ def test_many_silent_nodes_are_tried_again_at_a_bearable_rate_and_not_in_step() 
     own_loop.silent = 100_000
     longest = [*(watch._retry_s(1.0) for _ in range(200)), *(watch._retry_s(99.0) for _ in range(200))]
     assert RETRY_S < min(longest) < max(longest) < LOOKS_EVERY_S
+    own_loop.slowdown = 5.0  # it cannot keep up with that either
+    assert min(watch._retry_s(1.0) for _ in range(200)) > 2 * LOOKS_EVERY_S * 0.75
+    own_loop.silent = 3
+    assert watch._retry_s(1.0) == RETRY_S
 
 
 async def counted() -> list[int]:
