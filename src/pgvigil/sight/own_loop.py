@@ -100,9 +100,14 @@ class OwnLoop:
         """The pause between attempts at one silent node that all who are silent leave it."""
         return self.silent * self.slowdown / CROWD_PER_S
 
-    def hurried(self) -> float:
-        """Pauses between looks in a cluster in trouble are so many times as long as configured."""
-        return max(self.slowdown / HURRIES_UP_TO, 1.0)
+    def pause_s(self, wished_s: float, *, calm: bool) -> float:
+        """The pause before the next look at a node, of a cluster that is calm or in trouble.
+
+        Longer than wished while there is too much to do, and then never quite the same: looks that begin
+        together, as after a standstill, would for ever, and be too much at once.
+        """
+        slowdown = self.slowdown if calm else max(self.slowdown / HURRIES_UP_TO, 1.0)
+        return self.spread(wished_s * slowdown) if slowdown > 1.0 else wished_s
 
     def spread(self, seconds: float) -> float:
         """About as long; for the next who asks another time: what broke together does not return together."""

@@ -116,8 +116,8 @@ class SqlWatch:
         """Until the next probe is due, the session ends, or somebody wants a look now."""
         match self.look:
             case Answer():
-                slowdown = self._own_loop.slowdown if self._relaxed() else self._own_loop.hurried()
-                delay = self._timings.probe_interval.total_seconds() * slowdown
+                interval_s = self._timings.probe_interval.total_seconds()
+                delay = self._own_loop.pause_s(interval_s, calm=self._relaxed())
             case NoAnswer(since=since) | Refusal(since=since):
                 delay = self._retry_s(self._clock.now() - since)
             case _:

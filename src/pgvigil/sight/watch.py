@@ -147,7 +147,7 @@ class ClusterWatch:
     @property
     def slowdown(self) -> float:
         """By how much looks come less often than configured: never while it is not calm."""
-        return self._own_loop.slowdown if self.calm else 1.0
+        return self._own_loop.pause_s(1.0, calm=True) if self.calm else 1.0
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.

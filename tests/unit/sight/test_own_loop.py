@@ -109,8 +109,15 @@ def test_few_sessions_are_tried_at_once_beside_late_ones_and_a_crowd_of_them_ove
 
 def test_clusters_in_trouble_are_looked_at_as_often_as_ever_until_it_is_far_too_much() -> None:
     own_loop = OwnLoop(SystemClock())
-    assert own_loop.hurried() == 1.0
+    assert own_loop.pause_s(0.5, calm=True) == own_loop.pause_s(0.5, calm=False) == 0.5
     own_loop.slowdown = HURRIES_UP_TO
-    assert own_loop.hurried() == 1.0
+    assert own_loop.pause_s(0.5, calm=False) == 0.5
     own_loop.slowdown = SLOWDOWN_MAX
-    assert 2.0 < own_loop.hurried() < SLOWDOWN_MAX
+    assert 0.5 < own_loop.pause_s(0.5, calm=False) < 0.5 * SLOWDOWN_MAX / 2
+
+
+def test_looks_that_are_put_off_do_not_stay_in_step() -> None:
+    own_loop = OwnLoop(SystemClock())
+    own_loop.slowdown = 2.0
+    pauses = [own_loop.pause_s(1.0, calm=True) for _ in range(300)]
+    assert 1.4 < min(pauses) < 1.7 < 2.3 < max(pauses) < 2.6
