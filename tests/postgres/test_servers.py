@@ -171,11 +171,15 @@ def test_two_processes_never_hand_out_the_same_port() -> None:
     piped = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     others = [piped([sys.executable, "-c", ask]) for _ in range(2)]
     told = [{int(port) for port in other.stdout.readline().split()} for other in others if other.stdout]
+    told.append({free_port() for _ in range(SHARE)})
     for other in others:
         other.communicate("\n")
-    assert [len(ports) for ports in told] == [SHARE, SHARE]
+    for ports in told:  # all of a share, but for those on which somebody listens
+        assert SHARE * 0.9 < len(ports) <= SHARE
+        assert len({(port - PORTS.start) // SHARE for port in ports}) == 1
+    assert len(told) == 3
     assert not told[0] & told[1]
-    assert not {free_port() for _ in range(SHARE)} & (told[0] | told[1])
+    assert not told[2] & (told[0] | told[1])
 
 
 def test_password_files_are_for_the_servers_account_alone(servers: Servers) -> None:
