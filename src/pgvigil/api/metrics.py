@@ -87,10 +87,8 @@ class Metrics:
             gauges = Gauges(FAMILIES)
             for number, cluster in enumerate(await self._ops.status()):
                 gauges.add(cluster)
-                if number % ADDED_AT_ONCE == 0:
-                    await asyncio.sleep(
-                        0
-                    )  # probes come between; a thread would take the interpreter from them
+                if number % ADDED_AT_ONCE == 0:  # a thread would take the interpreter from probes
+                    await asyncio.sleep(0)
             return generate_latest(self._registry) + gauges.text()
 
     def _count(self, event: Json) -> None:

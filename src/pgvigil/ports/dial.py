@@ -200,8 +200,13 @@ class Dial:
         return failure
 
     def _what(self, happened: str) -> str:
-        address = f"{self._spec.host}:{self._spec.port}"
-        return f"{address if self._spec.name == address else f'{self._spec.name} ({address})'} {happened}"
+        return f"{whom(self._spec)} {happened}"
+
+
+def whom(spec: NodeSpec) -> str:
+    """A server in a sentence: its name and address, or the address alone where that is its name."""
+    address = f"{spec.host}:{spec.port}"
+    return address if spec.name == address else f"{spec.name} ({address})"
 
 
 def conninfo(spec: NodeSpec) -> str:

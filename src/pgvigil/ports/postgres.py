@@ -23,7 +23,7 @@ from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.spec import NodeSpec
 from pgvigil.model.units import SqlState
 from pgvigil.ports.contract import NoReply, QueryFailed, Row, SessionEnded
-from pgvigil.ports.dial import Dial, conninfo
+from pgvigil.ports.dial import Dial, conninfo, whom
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -120,7 +120,7 @@ class PostgresSession:
         self._collect(conn)
 
     def _what(self, happened: str) -> str:
-        return f"{self._spec.name} ({self._spec.host}:{self._spec.port}) {happened}"
+        return f"{whom(self._spec)} {happened}"
 
     # queries
 
