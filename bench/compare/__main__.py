@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,8 +24,9 @@ from bench.compare import auto_failover, ours, patroni, repmgr
 from bench.compare.picture import picture
 from bench.compare.rounds import measure
 from bench.compare.system import Kind
-from bench.compare.table import EXPOSED_HEAD, FAULTS, HEAD, Run, as_text, exposed_rows, rows
+from bench.compare.table import EXPOSED_HEAD, FAULTS, HEAD, Run, exposed_rows, rows
 from bench.outage.circumstances import ROOT, Circumstances
+from bench.outage.columns import as_text
 from tests.lab.lab import DEBIAN_15
 
 KINDS: tuple[Kind, ...] = (*ours.KINDS, *patroni.KINDS, *repmgr.KINDS, *auto_failover.KINDS)
@@ -186,7 +186,7 @@ def main() -> int:
     runs, around = _loaded(wanted.load) if wanted.load else _measured(wanted)
     if wanted.save:
         wanted.save.write_text(
-            json.dumps({"around": around, "runs": [asdict(run) for run in runs]}, indent=1)
+            json.dumps({"around": around, "runs": [run.written() for run in runs]}, indent=1)
         )
     if wanted.plot:
         wanted.plot.write_text(picture(runs))

@@ -155,13 +155,3 @@ def exposed_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
         text = f"{seconds(median(times))} [{seconds(times[0])}–{seconds(times[-1])}]"
         found.append((system, settings, text, _range([run.lost for run in mine])))
     return found
-
-
-def as_text(head: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: bool) -> str:
-    """A table padded with spaces, or one for Markdown."""
-    if markdown:
-        return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
-    every = [head, *lines]
-    widths = [max(len(line[i]) for line in every) for i in range(len(head))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in every]
-    return "\n".join("  ".join(line).rstrip() for line in padded)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from bench.outage import columns
 from bench.outage.circumstances import Circumstances
 
 
@@ -76,24 +77,21 @@ def rows(results: Iterable[Result]) -> tuple[Row, ...]:
 def as_text(table: Iterable[Row], around: Circumstances) -> str:
     """Columns padded with spaces, then what failed."""
     kept = tuple(table)
-    lines = [HEAD, *(row.cells() for row in kept)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    told = ["  ".join(line).rstrip() for line in padded]
+    told = columns.as_text(HEAD, [row.cells() for row in kept], markdown=False)
     failed = [f"\nFAILED {fail.what} ({fail.settings}): {fail.reason}" for fail in _failed(kept)]
-    return "\n".join([*told, "", *around.lines(), *failed])
+    return "\n".join([told, "", *around.lines(), *failed])
 
 
 def as_markdown(table: Iterable[Row], around: Circumstances) -> str:
     """A Markdown table with its circumstances, then what failed."""
     kept = tuple(table)
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in kept)]
     told = [f"- {line}" for line in around.lines()]
+    shown = columns.as_text(HEAD, [row.cells() for row in kept], markdown=True)
     failed = [
         f"\nFailed: {fail.what} ({fail.settings})\n\n```\n{fail.reason.strip()}\n```"
         for fail in _failed(kept)
     ]
-    return "\n".join([*told, "", *(f"| {' | '.join(line)} |" for line in lines), *failed])
+    return "\n".join([*told, "", shown, *failed])
 
 
 def as_json(table: Iterable[Row], around: Circumstances) -> str:

@@ -9,13 +9,13 @@ from bench.compare.table import (
     FAULTS,
     HEAD,
     Run,
-    as_text,
     beside,
     exposed_rows,
     longest_gap,
     rows,
     seconds,
 )
+from bench.outage.columns import as_text
 from tests.lab import Ack
 
 
