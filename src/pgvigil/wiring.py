@@ -39,6 +39,7 @@ from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
 from pgvigil.ports.telling import Telling
 from pgvigil.sight.own_loop import OwnLoop
+from pgvigil.sight.shells import Shells
 from pgvigil.store import migrate
 from pgvigil.store.etcd import EtcdStore
 from pgvigil.store.etcd_check import check_etcd
@@ -88,6 +89,7 @@ def cluster_controller(
     advisor: Advisor | None = None,
     lease: Lease | None = None,
     own_loop: OwnLoop | None = None,
+    shells: Shells | None = None,
     peers: Peers | None = None,
 ) -> ClusterController:
     """A controller of one cluster on real ports."""
@@ -111,6 +113,7 @@ def cluster_controller(
         endpoints=make_endpoints(spec),
         lease=lease,
         own_loop=own_loop,
+        shells=shells,
         peers=peers,
     )
 
@@ -123,6 +126,7 @@ def make_fleet(
     advisor: Advisor | None = None,
     lease: Lease | None = None,
     peers: Peers | None = None,
+    shells: Shells | None = None,
 ) -> Fleet:
     """A fleet whose clusters have real ports."""
     clock = SystemClock()
@@ -132,11 +136,17 @@ def make_fleet(
     def make(spec: ClusterSpec) -> ClusterController:
         return cluster_controller(
             spec, store, clock,
-            notifiers=notifiers, mode=mode, advisor=advisor, lease=lease, own_loop=own_loop, peers=peers,
+            notifiers=notifiers, mode=mode, advisor=advisor, lease=lease, own_loop=own_loop, shells=shells,
+            peers=peers,
         )  # fmt: skip
 
     here = Giver(user_name(os.getuid()), "command line")
     return Fleet(make, store, clock, log, here, own_loop=own_loop)
+
+
+def _shells(config: Config) -> Shells:
+    """What all clusters of a process have in common of their hosts' shells."""
+    return Shells(SystemClock(), config.shells_kept)
 
 
 @contextlib.asynccontextmanager
@@ -148,7 +158,7 @@ async def local_operations(config: Config, *, clusters: Sequence[ClusterName]) -
     wanted = [spec for spec in config.clusters if not clusters or spec.name in clusters]
     with StateLock(config.state_dir):
         async with _store(config, ()) as (store, roster):
-            fleet = make_fleet(store, mode=Mode.ORDERS, lease=roster)
+            fleet = make_fleet(store, mode=Mode.ORDERS, lease=roster, shells=_shells(config))
             if roster:
                 for spec in wanted:
                     await _take(roster, spec.name)
@@ -205,7 +215,7 @@ async def local_look(config: Config, *, clusters: Sequence[ClusterName]) -> Asyn
         elif (config.state_dir / FILE_NAME).exists():
             kept = await stack.enter_async_context(await SqliteStore.open(config.state_dir))
             store = ReadOnlyStore(kept)
-        fleet = make_fleet(store, mode=Mode.LOOK)
+        fleet = make_fleet(store, mode=Mode.LOOK, shells=_shells(config))
         await stack.enter_async_context(fleet.running(wanted))
         await fleet.looked()
         yield fleet
@@ -223,8 +233,14 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             telling = Telling(SystemClock())
             telling.serve(config.clusters, config.notify)
             peers = EtcdPeers(roster) if roster else None
+            shells = _shells(config)
             fleet = make_fleet(
-                store, notifiers=telling.notifiers, advisor=telling.hooks, lease=roster, peers=peers
+                store,
+                notifiers=telling.notifiers,
+                advisor=telling.hooks,
+                lease=roster,
+                peers=peers,
+                shells=shells,
             )
             telling.report_to(fleet.noted, fleet.primary_of)
             group.create_task(telling.run())
@@ -238,6 +254,7 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
                 fresh = reread()
                 await face.serve(fresh.http)
                 telling.serve(fresh.clusters, fresh.notify)
+                shells.kept = fresh.shells_kept
                 return await (shared.serve if shared else fleet.guard)(fresh.clusters)
 
             async def look(name: ClusterName) -> list[CheckItem]:

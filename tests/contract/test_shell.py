@@ -19,7 +19,7 @@ import pytest
 
 from pgvigil.model.shell import CommandShell, LocalShell, ShellSpec, SshShell
 from pgvigil.ports.contract import Output, Shell, ShellLost, ShellRefused
-from pgvigil.ports.shell import make_shell
+from pgvigil.ports.shell import make_shell, posix
 from tests.contract.sshd import SSHD, Sshd, running_sshd
 
 S = 20.0
@@ -213,6 +213,65 @@ def test_twenty_asks_at_once_keep_their_answers_apart(spec: ShellSpec) -> None:
         scripts = [f"echo {n}; echo e{n} >&2; return {n}" for n in range(20)]
         answers = await asyncio.gather(*(shell.ask(script, within_s=S) for script in scripts))
         assert answers == [Output(n, f"{n}\n".encode(), f"e{n}\n".encode()) for n in range(20)]
+
+    with_shell(spec, body)
+
+
+async def own_pid(shell: Shell) -> int:
+    """The process of the `sh` that answers."""
+    return int((await shell.ask("echo $$", within_s=S)).text)
+
+
+def test_a_shell_that_is_not_kept_is_closed_after_its_use_and_opened_for_the_next(
+    spec: ShellSpec, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posix, "LINGER_S", 0.2)
+    server: Sshd | None = request.getfixturevalue("sshd") if isinstance(spec, SshShell) else None
+
+    async def body(shell: Shell) -> None:
+        shell.keep(False)
+        first = await own_pid(shell)
+        await until(lambda: not Path(f"/proc/{first}").exists())
+        await until(lambda: server is None or not server.servers())
+        assert await own_pid(shell) != first
+        shell.keep(True)
+        kept = await own_pid(shell)
+        await asyncio.sleep(0.6)
+        assert await own_pid(shell) == kept
+        shell.keep(False)  # says so of one that has been unused for long
+        await until(lambda: not Path(f"/proc/{kept}").exists())
+        await until(lambda: server is None or not server.servers())
+
+    with_shell(spec, body)
+
+
+def test_a_shell_in_use_is_not_closed(spec: ShellSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posix, "LINGER_S", 0.1)
+
+    async def body(shell: Shell) -> None:
+        shell.keep(False)
+        job = asyncio.create_task(shell.run("sleep 0.4; echo job; sleep 0.4", within_s=S))
+        first = await own_pid(shell)
+        assert (await shell.ask("sleep 0.5; echo $$", within_s=S)).text == str(first)
+        asks = [asyncio.create_task(shell.ask("sleep 0.2; echo $$", within_s=S)) for _ in range(2)]
+        assert {(await ask).text for ask in asks} == {str(first)}  # the second waited for its turn
+        assert (await job).text == "job"
+        await until(lambda: not Path(f"/proc/{first}").exists())
+
+    with_shell(spec, body)
+
+
+def test_a_shell_that_is_asked_again_and_again_stays_open(
+    spec: ShellSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posix, "LINGER_S", 2.0)
+
+    async def body(shell: Shell) -> None:
+        shell.keep(False)
+        first, begun = await own_pid(shell), time.monotonic()
+        while time.monotonic() - begun < 3.0:
+            await asyncio.sleep(0.2)
+            assert await own_pid(shell) == first
 
     with_shell(spec, body)
 

@@ -12,6 +12,7 @@ from pgvigil.model.units import NodeName
 from pgvigil.model.vantage import Reach, Witness
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.shell import make_shell
+from pgvigil.sight.shells import Shells
 from pgvigil.sight.witness import WitnessHost
 from tests.contract.test_reach import NOWHERE, listening
 from tests.contract.test_reach import refusing as refusing  # the fixture
@@ -54,8 +55,8 @@ def test_a_witness_remembers_what_it_found_while_the_node_answered_us(refusing: 
     pg1 = a_node("pg1", refusing)
 
     async def calm_and_then_not(w1: WitnessHost) -> Witness | None:
-        looked = asyncio.Event()
-        calm = asyncio.ensure_future(w1.run(lambda: [pg1], looked.set))
+        looked, clock = asyncio.Event(), SystemClock()
+        calm = asyncio.ensure_future(w1.run(lambda: [pg1], looked.set, Shells(clock)))
         await looked.wait()
         calm.cancel()
         return await w1.testify(pg1, [])

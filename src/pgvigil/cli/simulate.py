@@ -21,6 +21,10 @@ CONTROLLERS_MAX = 5
 ControllersOption = Annotated[
     int, typer.Option("--controllers", metavar="N", help="So many share each cluster, with a simulated etcd.")
 ]
+KeptOption = Annotated[
+    int | None,
+    typer.Option("--shells-kept", metavar="N", help="Keep so many shells open (all).", show_default=False),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +48,7 @@ def simulate(
         typer.Option("--protection", help="What is promised of acknowledged commits.", show_default="async"),
     ] = None,
     controllers: ControllersOption = 1,
+    shells_kept: KeptOption = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="So many processes.")] = 1,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -52,7 +57,8 @@ def simulate(
 
     Crashes, lost hosts, cut and slow links, killed controllers, operators: then everything is healed and must
     come back in order. With --controllers also controllers that stand still, and an etcd that fails. With
-    --config your own clusters are simulated: their names, policies, timings, priorities, tags and protection.
+    --shells-kept 0 every shell is opened when it is needed, as in a large fleet. With --config your own
+    clusters are simulated: their names, policies, timings, priorities, tags and protection.
     A seed that breaks an invariant is printed, and can be told again. Exit code 1 then.
 
     Example: `pgvigil simulate --seeds 500 --protection quorum`, and for one of them
@@ -61,16 +67,14 @@ def simulate(
     desk = begin(ctx, config, as_json=as_json)
     if not 2 <= (nodes or NODES) <= NODES_MAX or seeds < 1 or jobs < 1:
         raise UsageError(f"--nodes is from 2 to {NODES_MAX}, --seeds and --jobs are at least 1")
-    _within(controllers)
+    _within(controllers, shells_kept)
     campaign: Any = import_module("pgvigil.sim.campaign")  # the layers keep command line and simulation apart
     which = range(first, first + seeds) if seed is None else (seed,)
     wanted, broken = [], False
     for title, spec in _clusters(desk, nodes, protection):
         title += f", {controllers} controllers" if controllers > 1 else ""
-        trials = [
-            campaign.Trial(each, nodes or NODES, protection or Protection.ASYNC, spec, controllers)
-            for each in which
-        ]
+        what = nodes or NODES, protection or Protection.ASYNC, spec, controllers, shells_kept
+        trials = [campaign.Trial(each, *what) for each in which]
         begun, reports = time.monotonic(), []
         for report in (
             [trials[0].run()] if trace and seed is not None else campaign.reports(trials, jobs=jobs)
@@ -90,9 +94,11 @@ def simulate(
         raise typer.Exit(1)
 
 
-def _within(controllers: int) -> None:
+def _within(controllers: int, shells_kept: int | None) -> None:
     if not 1 <= controllers <= CONTROLLERS_MAX:
         raise UsageError(f"--controllers is from 1 to {CONTROLLERS_MAX}")
+    if shells_kept is not None and shells_kept < 0:
+        raise UsageError("--shells-kept is at least 0")
 
 
 def _clusters(

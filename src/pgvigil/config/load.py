@@ -20,6 +20,7 @@ from pgvigil.errors import ConfigError
 from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.face import HttpSpec
 from pgvigil.model.notify import TargetSpec
+from pgvigil.model.shell import KEPT
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import ClusterName
 
@@ -46,6 +47,8 @@ class Config:
     """Where messages about each cluster go."""
     store: EtcdSpec | None = None
     """None: SQLite in `state_dir`."""
+    shells_kept: int = KEPT
+    """So many hosts' shells stay open."""
 
     def cluster(self, name: ClusterName) -> ClusterSpec:
         """The cluster of that name. Raises KeyError."""
@@ -134,6 +137,7 @@ def parse(text: bytes, file: Path, env: Mapping[str, str] = os.environ) -> Confi
         http=section.http.spec(folder),
         notify={ClusterName(name): each.notify.specs(folder) for name, each in merged.items()},
         store=section.store.spec(folder, section.http.spec(folder)),
+        shells_kept=section.shells.kept,
     )
 
 

@@ -27,6 +27,7 @@ from pgvigil.config.section import Section
 from pgvigil.config.site import StandbyOfValue
 from pgvigil.config.store import StoreSection
 from pgvigil.config.units import Host, Kind, Name, PathText, Text
+from pgvigil.model.shell import KEPT
 from pgvigil.model.spec import ClusterSpec, NodeSpec, PgCtl, Protection, Tag, WitnessSpec
 from pgvigil.model.units import ClusterName, NodeName
 
@@ -253,6 +254,16 @@ class LogSection(Section):
     level: LogLevel = Field(default=LogLevel.INFO, description="What is less than this is left out.")
 
 
+class ShellsSection(Section):
+    """Shells of all clusters together, as one controller holds them open."""
+
+    kept: Annotated[StrictInt, Field(ge=0, le=100_000), Kind("number")] = Field(
+        default=KEPT,
+        description="So many hosts' shells (SSH connections) stay open. Those of the other hosts are opened "
+        "when they are needed, and now and then for a look; a host with a guard keeps its own in any case.",
+    )
+
+
 class FileSection(Section):
     """The keys at the top. Only `clusters` must be there."""
 
@@ -277,6 +288,9 @@ class FileSection(Section):
     http: HttpSection = Field(default=HttpSection(), description="The HTTP face of the controller.")
     store: StoreSection = Field(
         default=StoreSection(), description="Where state is kept, and whether several controllers share it."
+    )
+    shells: ShellsSection = Field(
+        default=ShellsSection(), description="How many shells are kept open: for large fleets."
     )
     log: LogSection = Field(default=LogSection(), description="The controller's log.")
 

@@ -43,6 +43,7 @@ from pgvigil.model.step import Act, FenceByCommand, Hold, Plan, Promote, Rest, S
 from pgvigil.model.units import Generation, NodeName
 from pgvigil.ports.contract import Advisor, Clock, Endpoint, Lease, NodePorts, Peers, Pinger, Shell, Store
 from pgvigil.sight.own_loop import OwnLoop
+from pgvigil.sight.shells import Shells
 from pgvigil.sight.watch import ClusterWatch
 
 LOOK_S = 0.3
@@ -71,6 +72,7 @@ class ClusterController:
         endpoints: Sequence[Endpoint] = (),
         lease: Lease | None = None,
         own_loop: OwnLoop | None = None,
+        shells: Shells | None = None,
         peers: Peers | None = None,
     ) -> None:
         self.spec, self.journal, self._mode = spec, journal, mode
@@ -80,7 +82,7 @@ class ClusterController:
         self._tenure = Tenure(None if mode is Mode.LOOK else lease, spec.name, acts=mode is not Mode.LOOK)
         self.watch = ClusterWatch(
             spec, nodes, pinger, clock, self.paths, self._witnesses,
-            grants=self._tenure.acts, far=far, own_loop=own_loop, peers=peers,
+            grants=self._tenure.acts, far=far, own_loop=own_loop, shells=shells, peers=peers,
         )  # fmt: skip
         self.endpoints, self.verified = Endpoints(endpoints, journal, clock, self._tenure), Generation(0)
         steps = (self.endpoints.hold, self._tenure.objection)
@@ -162,9 +164,9 @@ class ClusterController:
             self.plan = self._plan(self._situation(self.record))
             if self._mode is not Mode.LOOK:
                 await self._carry_out(self.plan)
-            self.watch.calm = due.is_calm(self.record, self.plan, self.diagnosis) and not (
-                self._orders or self._repairs.busy()
-            )
+            picture, busy = (self.record, self.plan, self.diagnosis), self._orders or self._repairs.busy()
+            self.watch.calm = due.is_calm(*picture) and not busy
+            self.watch.need_hosts(bool(busy) or due.needs_hosts(*picture))
         await self._wait()
 
     async def _stand_by(self, hold: Hold) -> None:
@@ -328,6 +330,8 @@ class ClusterController:
 
     def _ordered(self, situation: Situation) -> Act | None:
         """Take the next command that has not been begun: an act of its own, or a repair of one node."""
+        if self._orders and not self.watch.knows_hosts:
+            return None  # they are looked at first: a command may rest on what they said long ago
         for order in tuple(self._orders):
             if order.before is not None or order.outcome.done():
                 continue

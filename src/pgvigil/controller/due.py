@@ -47,6 +47,13 @@ def is_calm(record: ClusterRecord, plan: Plan, diagnosis: Diagnosis) -> bool:
     return nothing and record.phase is Phase.STABLE
 
 
+def needs_hosts(record: ClusterRecord, plan: Plan, diagnosis: Diagnosis) -> bool:
+    """Whether something is wrong with a node or to be done to one, so that its host's word may be needed."""
+    busy = bool(plan.repairs) or (isinstance(plan.decision, Act) and bool(plan.decision.stages))
+    found = any(finding.node is not None for finding in diagnosis.findings)
+    return busy or found or record.phase is not Phase.STABLE
+
+
 def begin(act: Act, before: ClusterRecord, saved: ClusterRecord, errands: Errands, journal: Journal) -> None:
     """Begin the errand whose time has come: it is durable by now that it is not to be begun again."""
     if act.rule != "schedule_due":

@@ -1,6 +1,12 @@
 """Ways to a shell on a host, as the user wants them."""
 
 from dataclasses import dataclass
+from typing import Final
+
+LINGER_S: Final = 10.0
+"""A shell that is not kept is closed so long after its last use: who asks again and again finds it open."""
+KEPT: Final = 300
+"""So many shells stay open in a process, unless the configuration says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,10 +129,9 @@ class Shell(Protocol):
     """A POSIX `sh` on a node's host, running as the database's OS user."""
 
     async def ask(self, script: str, *, within_s: float) -> Output:
-        """Run lines on the one kept `sh`; about 0.2 ms when nothing is forked.
+        """Run lines on the one kept `sh`; about 0.2 ms when nothing is forked. It is opened when needed.
 
-        Opens or reopens the shell when needed. For short, idempotent scripts: one that is given up may
-        still be running. Raises ShellLost or ShellRefused.
+        Short and idempotent: one that is given up may still be running. Raises ShellLost or ShellRefused.
         """
         ...
 
@@ -149,6 +148,10 @@ class Shell(Protocol):
         Ended with all it started when `within_s` is over or the call is cancelled. `on_line` gets each
         line of standard error as it comes (progress). Raises ShellLost or ShellRefused.
         """
+        ...
+
+    def keep(self, kept: bool) -> None:
+        """Whether it stays open between uses, as at first; else it is closed soon after the last has ended."""
         ...
 
     def close(self) -> None:
@@ -395,6 +398,3 @@ class Endpoint(Protocol):
     def close(self) -> None:
         """Drop what it keeps open, at once. It can be used again."""
         ...
-
-
-NodePortsByName = Mapping[NodeName, NodePorts]

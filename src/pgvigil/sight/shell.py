@@ -3,6 +3,9 @@
 A host that does not answer is asked often too, and at once when its server is heard again: a stale primary
 that comes back with its network can be fenced only through that shell, and what was asked into the void is
 not waited for.
+
+A host without a place among the kept shells (`sight.shells`) is looked at seldom while all is well, and its
+connection closed after it. What its last look said stays, with its age.
 """
 
 import asyncio
@@ -11,17 +14,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pgvigil.model.record import Paths
+from pgvigil.model.shell import LINGER_S
 from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent, NoShell, Postmaster
-from pgvigil.model.spec import Timings
+from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import Instant
 from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused
 from pgvigil.ports.host import look_script, read_look
+from pgvigil.sight.shells import REST_S, SILENT_REST_S, Shells
 
 CALM_S = 5.0
 TROUBLE_S = 0.2
 TROUBLE_LONG_S = 2.0
 TROUBLE_LONG_AFTER_S = 30.0
 SLOW_EVERY_S = 30.0
+WANTED_S = 30.0
+"""A host without a place is looked at as often as the others for so long after it was needed."""
+FRESH_S = 3 * CALM_S
+PATIENCE_S = 3.0
+"""A command waits so long at most for a look that is not older than FRESH_S."""
 
 
 class HostWatch:
@@ -29,13 +39,18 @@ class HostWatch:
 
     def __init__(
         self,
+        spec: ClusterSpec,
         ports: NodePorts,
-        timings: Timings,
         clock: Clock,
         paths: Callable[[], Paths],
         on_news: Callable[[], None],
+        shells: Shells,
     ) -> None:
-        self._ports, self._timings, self._clock = ports, timings, clock
+        self._shells, self._always = shells, spec.fencing.guard  # its lease is renewed through the shell
+        self._has_place = True
+        self._needed_since: Instant | None = None
+        self._wanted_at = self._ended_at = Instant(float("-inf"))
+        self._ports, self._timings, self._clock = ports, spec.timings, clock
         self._paths, self._on_news = paths, on_news
         self.look: HostLook = NoShell()
         self._troubled_since: Instant | None = None
@@ -50,18 +65,26 @@ class HostWatch:
         """Watch until cancelled. Returns at once if the node has no shell."""
         if self._ports.shell is None:
             return
-        while True:
-            self._wake.clear()
-            self._begun += 1
-            if not await self._once_unless_heard():
-                continue
-            async with self._done:
-                self._done.notify_all()
-            try:
-                async with asyncio.timeout(self._period_s()):  # wait_for may lose a cancellation before 3.12
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        try:
+            if not self._kept() and not self._is_wanted():
+                await self._sleep(self._shells.turn_s())
+            while True:
+                self._wake.clear()
+                self._begun += 1
+                if not await self._once_unless_heard():
+                    continue
+                async with self._done:
+                    self._done.notify_all()
+                await self._sleep(self._pause_s())
+        finally:
+            self._shells.leave(self)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation before 3.12
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     def trouble(self, troubled: bool) -> None:
         """SQL does not answer (any more), or does again: look at once and often, or slowly."""
@@ -69,15 +92,59 @@ class HostWatch:
             self._troubled_since = self._clock.now()
             self._wake.set()
         elif not troubled and self._troubled_since is not None:
-            self._troubled_since = None
+            self._troubled_since, self._wanted_at = None, self._clock.now()
             if isinstance(self.look, HostSilent):
                 self._wake.set()
                 self._heard.set()
+
+    def need(self, needed: bool) -> None:
+        """Something is wrong or under way in its cluster, or not any more."""
+        since, now = self._needed_since, self._clock.now()
+        if needed and since is None:
+            self._needed_since = now
+            if not self._has_place and not self._is_recent():
+                self._wake.set()
+        elif not needed and since is not None:
+            self._needed_since, self._wanted_at = None, now
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its last look is as young as if its shell were kept, or was waited for long enough."""
+        if self._has_place or self.troubled or self._ports.shell is None or self._is_recent():
+            return True
+        return self._needed_since is not None and self._clock.now() - self._needed_since > PATIENCE_S
+
+    def _is_recent(self) -> bool:
+        return self._clock.now() - self._ended_at <= FRESH_S
 
     @property
     def troubled(self) -> bool:
         """Whether SQL does not answer."""
         return self._troubled_since is not None
+
+    def _kept(self) -> bool:
+        """Whether it has a place among the kept; its shell is told."""
+        self._has_place = self._shells.keeps(self, always=self._always)
+        if self._ports.shell is not None:
+            self._ports.shell.keep(self._has_place)
+        return self._has_place
+
+    def _is_wanted(self) -> bool:
+        """Whether it is to be looked at as often as if its shell were kept."""
+        needed = self.troubled or self._needed_since is not None
+        return needed or self._clock.now() - self._wanted_at < WANTED_S
+
+    def _pause_s(self) -> float:
+        """Until the next look, unless something happens."""
+        if self._kept() or self._is_wanted():
+            return self._period_s()
+        match self.look:
+            case NoShell():  # nobody knows yet where to look
+                return self._shells.turn_s(least_s=CALM_S)
+            case HostSilent():
+                return self._shells.turn_s(least_s=SILENT_REST_S)
+            case HostAnswer():
+                return self._shells.turn_s(least_s=REST_S)
 
     def _period_s(self) -> float:
         since = self._troubled_since
@@ -90,6 +157,7 @@ class HostWatch:
 
     def wake(self) -> None:
         """Look now."""
+        self._wanted_at = self._clock.now()
         self._wake.set()
 
     async def again(self) -> None:
@@ -117,6 +185,24 @@ class HostWatch:
                 await look
 
     async def _once(self) -> None:
+        if not self._is_open() and (wait_s := self._shells.opening_s()) > 0:
+            await asyncio.sleep(wait_s)
+        was_recent = self._is_recent()
+        await self._ask()
+        self._ended_at = self._clock.now()
+        if not was_recent and self._needed_since is not None:
+            self._on_news()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether its shell is closed, and has to wait for its turn because very many are being opened."""
+        return not self._is_open() and self._shells.crowded
+
+    def _is_open(self) -> bool:
+        lately = isinstance(self.look, HostAnswer) and self._clock.now() - self.look.at < LINGER_S
+        return self._has_place or lately
+
+    async def _ask(self) -> None:
         paths, shell, begun = self._paths(), self._ports.shell, self._clock.now()
         if not paths.data_dir or shell is None:
             return

@@ -28,6 +28,7 @@ from pgvigil.sight.guard import CutOffWatch, GuardWatch
 from pgvigil.sight.own_loop import TELL_S, OwnLoop
 from pgvigil.sight.peers import PeerWatch
 from pgvigil.sight.shell import HostWatch
+from pgvigil.sight.shells import Shells
 from pgvigil.sight.sql import SqlWatch
 from pgvigil.sight.streams import Streams
 from pgvigil.sight.witness import WitnessHost
@@ -65,10 +66,12 @@ class ClusterWatch:
         grants: Callable[[], bool] = lambda: False,
         far: Mapping[NodeName, NodePorts] | None = None,
         own_loop: OwnLoop | None = None,
+        shells: Shells | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._spec, self._nodes, self._pinger, self._clock, self._paths = spec, nodes, pinger, clock, paths
         self._own_loop, self._measures = own_loop or OwnLoop(clock), own_loop is None
+        self._shells = shells or Shells(clock)
         self.calm = False
         self._alarm = asyncio.Event()
         self._witness_hosts = [
@@ -92,7 +95,7 @@ class ClusterWatch:
             for name, ports in nodes.items()
         }
         self._host = {
-            name: HostWatch(ports, spec.timings, clock, self._paths_of(name), self.news.set)
+            name: HostWatch(spec, ports, clock, self._paths_of(name), self.news.set, self._shells)
             for name, ports in nodes.items()
         }
         self._guard = {
@@ -120,7 +123,7 @@ class ClusterWatch:
             group.create_task(self._watch_references())
             group.create_task(self._ask_witnesses())
             for host in self._witness_hosts:
-                group.create_task(host.run(self._answering, self.news.set))
+                group.create_task(host.run(self._answering, self.news.set, self._shells))
                 group.create_task(self._ask_witness_host(host))
             if self._peers:
                 group.create_task(self._peers.run(self._alarm))
@@ -179,6 +182,16 @@ class ClusterWatch:
         """Settings or slots were changed: ask for them again at the next look."""
         for sql in self._sql.values():
             sql.forget_facts()
+
+    def need_hosts(self, needed: bool) -> None:
+        """Whether the hosts' word may be needed now, though SQL answers."""
+        for host in self._host.values():
+            host.need(needed)
+
+    @property
+    def knows_hosts(self) -> bool:
+        """Whether what is known of all hosts is as young as if their shells were kept."""
+        return all(host.is_known for host in self._host.values())
 
     def wake_host(self, name: NodeName) -> None:
         """Something was changed on that host: look at it again."""
@@ -273,7 +286,7 @@ class ClusterWatch:
 
     async def _ask_witness(self, vantage: NodeName, name: NodeName) -> None:
         shell, target = self._nodes[vantage].shell, self._spec.node(name)
-        if shell is None or target.host.startswith("/"):
+        if shell is None or target.host.startswith("/") or self._host[vantage].must_wait:
             return
         wait = self._witness_wait_s
         ready = program(self.learnt_paths(vantage).bin_dir, "pg_isready")
@@ -352,15 +365,12 @@ class ClusterWatch:
         """The newest attempt, and when any of them last got through."""
         if isinstance(self._sql[name].look, Answer):
             return
-        newest, reached_at = self._touches.get(name), self._reached_at(name)
+        newest = self._touches.get(name)
+        reached_at = newest.reached_at if newest else None
         if newest is None or begun >= newest.at:
             newest = Touch(begun, reached)
         self._touches[name] = replace(newest, reached_at=self._clock.now() if reached else reached_at)
         self.news.set()
-
-    def _reached_at(self, name: NodeName) -> Instant | None:
-        touch = self._touches.get(name)
-        return touch.reached_at if touch else None
 
     async def _watch_references(self) -> None:
         """Ask our own reference targets now and then, and at once when the primary falls silent."""

@@ -12,6 +12,7 @@ from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, Witness, WitnessLook
 from pgvigil.ports.contract import Clock, Shell, ShellLost, ShellRefused
 from pgvigil.ports.reach import NO_WAY, Attempt, reach_script, read_reach
+from pgvigil.sight.shells import REST_S, SILENT_REST_S, Shells
 
 CALM_S = 30.0
 TROUBLE_S = 5.0
@@ -29,15 +30,32 @@ class WitnessHost:
         self.look = WitnessLook()
         self._before: dict[NodeName, Reach] = {}
 
-    async def run(self, well: Callable[[], Sequence[NodeSpec]], on_news: Callable[[], None]) -> None:
+    async def run(
+        self, well: Callable[[], Sequence[NodeSpec]], on_news: Callable[[], None], shells: Shells
+    ) -> None:
         """See now and then which of the nodes that answer us it reaches, until cancelled."""
-        while True:
-            nodes = [node for node in well() if is_reachable(node)]
-            found = await self.reach(nodes, speak=False)
-            still = {node.name for node in well()}
-            self._before |= {name: reach for name, reach in found.items() if name in still}
-            on_news()
-            await asyncio.sleep(TROUBLE_S if self.look.detail else CALM_S)
+        try:
+            if not self._kept(shells):
+                await asyncio.sleep(shells.turn_s())
+            while True:
+                nodes = [node for node in well() if is_reachable(node)]
+                found = await self.reach(nodes, speak=False)
+                still = {node.name for node in well()}
+                self._before |= {name: reach for name, reach in found.items() if name in still}
+                on_news()
+                useless = bool(self.look.detail)
+                if self._kept(shells):
+                    await asyncio.sleep(TROUBLE_S if useless else CALM_S)
+                else:
+                    await asyncio.sleep(shells.turn_s(least_s=SILENT_REST_S if useless else REST_S))
+        finally:
+            shells.leave(self)
+
+    def _kept(self, shells: Shells) -> bool:
+        """Whether it has a place among the shells that are kept open; its shell is told."""
+        kept = shells.keeps(self)
+        self._shell.keep(kept)
+        return kept
 
     async def testify(self, suspect: NodeSpec, others: Sequence[NodeSpec]) -> Witness | None:
         """Whether it reaches the silent node, beside others that answer us. None: it cannot tell."""

@@ -17,18 +17,24 @@ AT_ONCE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One seed, and on what: so many nodes with a protection, or a user's own cluster; who guards it."""
+    """One seed, and on what: so many nodes with a protection, or a user's own cluster; and who guards it."""
 
     seed: int
     nodes: int = 3
     protection: Protection = Protection.ASYNC
     spec: ClusterSpec | None = None
     controllers: int = 1
+    shells_kept: int | None = None
 
     def run(self) -> Report:
         """What came of it."""
         return simulate(
-            self.seed, self.nodes, self.spec, protection=self.protection, controllers=self.controllers
+            self.seed,
+            self.nodes,
+            self.spec,
+            protection=self.protection,
+            controllers=self.controllers,
+            shells_kept=self.shells_kept,
         )
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from pgvigil.model.shell import LINGER_S
 from pgvigil.ports.contract import Output, ShellLost, ShellRefused
 from pgvigil.sim.scripts import Job, carry_out, changes
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pgvigil.sim.world import World
 
 
+LOGIN_S: Final = (0.02, 0.6)
+"""How long it takes to open a shell that is not kept; a busy host takes longer than a probe may."""
 SILENT_S: Final = 10.0
 """After so long without a sign of life the connection of a long job is given up."""
 
@@ -65,6 +68,7 @@ class SimShell:
 
     def __init__(self, life: "Life", host: Host | None) -> None:
         self._life, self._host = life, host
+        self._kept, self._users, self._open_until = True, 0, 0.0
 
     async def ask(self, script: str, *, within_s: float) -> Output:
         """A short script; one that is given up goes on. Raises ShellLost or ShellRefused."""
@@ -81,14 +85,34 @@ class SimShell:
         """A long job, ended when it is given up. Raises ShellLost or ShellRefused."""
         return await self._do(script, stdin, within_s, ends_with_us=True)
 
+    def keep(self, kept: bool) -> None:
+        """See `Shell`."""
+        self._kept = kept
+
     def close(self) -> None:
         """Nothing is kept."""
+        self._open_until = 0.0
+
+    def _login_s(self) -> float:
+        """What opening it takes first, if it is not kept and was not used just now."""
+        world = self._life.world
+        if self._kept or self._users or world.loop.time() < self._open_until:
+            return 0.0
+        return world.rng.uniform(*LOGIN_S)
 
     async def _do(self, script: str, stdin: bytes, within_s: float, *, ends_with_us: bool) -> Output:
         self._life.lives()
         host = self._host
         assert host is not None, "the controller's own shell is not simulated"
         network, home = self._life.world.network, self._life.place
+        login_s = self._login_s()
+        if login_s > within_s:
+            await asyncio.sleep(within_s)
+            raise ShellLost(f"the shell on {host.name} could not be opened in time")
+        if login_s:
+            await asyncio.sleep(login_s)
+            self._life.lives()
+            within_s -= login_s
         if changes(host.server, script):
             self._life.acts(f"{script} on {host.name}")
         answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
@@ -108,12 +132,16 @@ class SimShell:
         self._life.sends(home, host.name, arrived)
         lost = ShellLost(f"the shell on {host.name} does not answer")
         watch = asyncio.ensure_future(self._keep_alive(host, answer, lost)) if within_s > SILENT_S else None
+        self._users += 1
         try:
             async with asyncio.timeout(within_s):
                 output = await answer
+            self._open_until = asyncio.get_running_loop().time() + LINGER_S
         except TimeoutError:
+            self._open_until = 0.0
             raise lost from None
         finally:
+            self._users -= 1
             if watch is not None:
                 watch.cancel()
             if ends_with_us and not answer.done():

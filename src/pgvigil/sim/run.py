@@ -66,18 +66,20 @@ def simulate(
     protection: Protection = Protection.ASYNC,
     script: Script | None = None,
     controllers: int = 1,
+    shells_kept: int | None = None,
 ) -> Report:
     """One course of events; the same seed gives the same one. `script`: in place of faults from the seed.
 
     `spec`: a user's own cluster, in place of one with so many nodes and that protection. `controllers`: more
-    than one share the cluster, and have their state in etcd.
+    than one share the cluster, and have their state in etcd. `shells_kept`: so many stay open; None: all.
     """
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _, __: None)  # what a killed controller leaves behind
     try:
         with simulated():
             chosen = spec or a_cluster(nodes, random.Random(seed), protection)  # noqa: S311  # to be repeated
-            return loop.run_until_complete(_run(World(loop, seed, chosen, controllers), seed, script))
+            world = World(loop, seed, chosen, controllers, shells_kept)
+            return loop.run_until_complete(_run(world, seed, script))
     finally:
         loop.close()
 

@@ -13,6 +13,7 @@ from pgvigil.errors import StoreError, Unsafe
 from pgvigil.model.etcd import EtcdSpec
 from pgvigil.model.recording import Draft
 from pgvigil.ports.contract import Lease, NodePorts, Store
+from pgvigil.sight.shells import Shells
 from pgvigil.sim.clock import PROCESS, SimClock
 from pgvigil.sim.etcd import Etcd
 from pgvigil.sim.etcd_gateway import SimGateway
@@ -157,6 +158,7 @@ class Seat:
             log,
             own_shell=SimShell(life, None),
             lease=lease,
+            shells=Shells(clock, world.shells_kept),
         )
         return life.controller
 

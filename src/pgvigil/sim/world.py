@@ -66,7 +66,16 @@ class TraceLog:
 class World:
     """One cluster and everything around it."""
 
-    def __init__(self, loop: VirtualLoop, seed: int, spec: ClusterSpec, controllers: int = 1) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        seed: int,
+        spec: ClusterSpec,
+        controllers: int = 1,
+        shells_kept: int | None = None,
+    ) -> None:
+        self.shells_kept = shells_kept
+        """See `sight.shells`; None: all."""
         self.loop, self.spec, self.rng = loop, spec, random.Random(seed)  # noqa: S311  # to be repeated
         wrong = self.rng.random() < 0.5
         clock = SimClock(loop, self.rng.uniform(*CLOCK_RATES) if wrong else 1.0)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pgvigil.controller.due import TICK_S, is_calm, sleep_s
+from pgvigil.controller.due import TICK_S, is_calm, needs_hosts, sleep_s
 from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import Phase
-from pgvigil.model.step import Act, Hold, Plan, Rest
+from pgvigil.model.step import Act, ClearSignal, Hold, Plan, Rest, Stage
 from pgvigil.model.units import Instant
 from tests.builders import NOW, a_cluster
 
@@ -27,3 +27,16 @@ def test_it_is_calm_when_nothing_is_found_and_nothing_is_to_be_done() -> None:
     assert not is_calm(RECORD, Plan(Hold("paused", "somebody said so")), Diagnosis())
     assert not is_calm(RECORD, Plan(Act("any", "for a reason")), Diagnosis())
     assert not is_calm(RECORD, Plan(Rest()), Diagnosis((DETACHED,)))
+
+
+def test_hosts_are_needed_where_something_is_wrong_with_a_node_or_to_be_done_to_one() -> None:
+    step = ClearSignal(RECORD.primary, RECORD.generation)
+    assert not needs_hosts(RECORD, Plan(Rest()), Diagnosis())
+    assert not needs_hosts(RECORD, Plan(Act("learnt", "only the record changes")), Diagnosis())
+    late = Diagnosis((Finding(Problem.CONTROLLER_LATE, None, ()),))
+    assert not needs_hosts(RECORD, Plan(Rest()), late), "a slow controller opens no shells for that"
+    lagging = Diagnosis((Finding(Problem.STANDBY_LAGGING, RECORD.primary, (), Urgency.TELL),))
+    assert needs_hosts(RECORD, Plan(Rest()), lagging)
+    assert needs_hosts(RECORD, Plan(Act("any", "for a reason", None, (Stage((step,)),))), Diagnosis())
+    assert needs_hosts(RECORD, Plan(Rest(), (step,)), Diagnosis())
+    assert needs_hosts(replace(RECORD, phase=Phase.FENCING), Plan(Rest()), Diagnosis())

@@ -97,6 +97,9 @@ class SaidShell:
         self.told.append(script)
         return Output(self.status, b"", b"disk full" if self.status else b"")
 
+    def keep(self, kept: bool) -> None:
+        return
+
     def close(self) -> None:
         self.told.append("closed")
 

@@ -9,7 +9,8 @@ from pgvigil.model.units import Instant
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import NodePorts, Output
 from pgvigil.sight.shell import HostWatch
-from tests.builders import TIMINGS, a_cluster
+from pgvigil.sight.shells import Shells
+from tests.builders import a_cluster
 
 
 class Host:
@@ -32,6 +33,9 @@ class Host:
     ) -> Output:
         return await self.ask(script, within_s=within_s)
 
+    def keep(self, kept: bool) -> None:
+        return
+
     def close(self) -> None:
         return
 
@@ -40,9 +44,10 @@ def frozen_since(*states: str) -> list[Instant | None]:
     """What each look tells, with how long it has been so."""
 
     async def looks() -> list[Instant | None]:
-        spec = a_cluster().spec.nodes[0]
-        ports = NodePorts(spec, lambda: None, None, Host(*states))  # type: ignore[arg-type, return-value]  # no SQL here
-        watch = HostWatch(ports, TIMINGS, SystemClock(), lambda: Paths("/data", "/bin"), lambda: None)
+        spec, clock = a_cluster().spec, SystemClock()
+        ports = NodePorts(spec.nodes[0], lambda: None, None, Host(*states))  # type: ignore[arg-type, return-value]  # no SQL here
+        shells, paths = Shells(clock), Paths("/data", "/bin")
+        watch = HostWatch(spec, ports, clock, lambda: paths, lambda: None, shells)
         running = asyncio.ensure_future(watch.run())
         found = []
         for _ in states:

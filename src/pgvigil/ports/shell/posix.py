@@ -1,8 +1,10 @@
 """`PosixShell`: the contract's Shell on top of any way to start an `sh`."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
+from pgvigil.model.shell import LINGER_S
 from pgvigil.ports.contract import Output, ShellLost, ShellRefused
 from pgvigil.ports.shell import framing
 from pgvigil.ports.shell.framing import Cut
@@ -30,6 +32,10 @@ class PosixShell:
         self._kept: tuple[Wire, Link] | None = None
         self._turn = asyncio.Lock()
         self._jobs = 0
+        self._stays = True
+        self._users = 0
+        self._used_at = 0.0
+        self._closing: asyncio.TimerHandle | None = None
         self._endings: set[asyncio.Task[None]] = set()
 
     async def ask(self, script: str, *, within_s: float) -> Output:
@@ -39,6 +45,10 @@ class PosixShell:
         ShellLost or ShellRefused. Given up or cancelled, the kept `sh` is dropped and the next ask opens
         another; the script may still be running.
         """
+        with self._use():
+            return await self._ask(script, within_s)
+
+    async def _ask(self, script: str, within_s: float) -> Output:
         try:
             async with asyncio.timeout(within_s):
                 await self._turn.acquire()
@@ -84,6 +94,12 @@ class PosixShell:
         host cannot be reached for that, its own `timeout` ends the job 2 s after the deadline; a host
         without that command leaves it running.
         """
+        with self._use():
+            return await self._run(script, stdin, within_s, on_line)
+
+    async def _run(
+        self, script: str, stdin: bytes, within_s: float, on_line: Callable[[str], None] | None
+    ) -> Output:
         self._jobs += 1
         link: Link | None = None
         group = 0
@@ -112,6 +128,45 @@ class PosixShell:
             self._jobs -= 1
             if link:
                 link.drop()
+
+    def keep(self, kept: bool) -> None:
+        """Whether `sh` and connection stay between uses; if not, they are closed LINGER_S after the last."""
+        self._stays = kept
+        self._close_later()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._used_at = asyncio.get_running_loop().time()
+            self._close_later()
+
+    def _close_later(self) -> None:
+        """Look after a while whether it is still unused; once at a time."""
+        if self._stays or self._closing is not None or not self._used_at:
+            return
+        loop = asyncio.get_running_loop()
+        self._closing = loop.call_at(max(self._used_at + LINGER_S, loop.time()), self._close_unused)
+
+    def _close_unused(self) -> None:
+        """In good order; whoever uses it now looks again when he has done."""
+        self._closing = None
+        if self._stays or self._users:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._endings:  # a job that was given up is ended over it
+            self._used_at = now
+        if now < self._used_at + LINGER_S:
+            self._close_later()
+            return
+        if self._kept:
+            self._kept[1].finish()
+            self._kept[1].leave()
+            self._kept = None
+        self._transport.leave()
 
     def close(self) -> None:
         """Drop the kept `sh` and the connection at once. Cancel running jobs first: they would be lost.

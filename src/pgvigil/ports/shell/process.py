@@ -54,6 +54,9 @@ class LocalTransport:
     def abort(self) -> None:
         """Nothing is shared."""
 
+    def leave(self) -> None:
+        """Nothing is shared."""
+
     def _look_up(self) -> _Account:
         try:
             entry = pwd.getpwnam(self._user)
@@ -87,6 +90,9 @@ class CommandTransport:
         return _start(self.label, self._command, wire, None)
 
     def abort(self) -> None:
+        """Nothing is shared."""
+
+    def leave(self) -> None:
         """Nothing is shared."""
 
 

@@ -21,6 +21,9 @@ KEEPALIVE_S = 2
 
 KEEPALIVES_UNANSWERED = 3
 
+FAREWELL_S = 3.0
+"""A connection that is closed in good order is dropped after this: a dead link takes no goodbye."""
+
 LOGIN_S = 30
 """Backstop behind the caller's deadline: nothing of an attempt lives longer."""
 
@@ -75,6 +78,13 @@ class SshTransport:
         connections, self._connections = self._connections, ()
         for connection in connections:
             connection.abort()
+
+    def leave(self) -> None:
+        """Close the connection, and those to jump hosts on the way."""
+        connections, self._connections = self._connections, ()
+        for connection in connections:
+            connection.close()
+            asyncio.get_running_loop().call_later(FAREWELL_S, connection.abort)
 
     async def _connection(self) -> asyncssh.SSHClientConnection:
         async with self._connecting:

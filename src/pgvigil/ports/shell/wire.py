@@ -115,3 +115,7 @@ class Transport(Protocol):
     def abort(self) -> None:
         """Drop what all its `sh` share, such as a connection. The next start makes it anew."""
         ...
+
+    def leave(self) -> None:
+        """The same in good order, when none of its `sh` is needed any more. Returns at once."""
+        ...
