@@ -151,7 +151,7 @@ class Shell(Protocol):
         ...
 
     def keep(self, kept: bool) -> None:
-        """Whether it stays open between uses, as at first; else it is closed soon after the last has ended."""
+        """Whether it stays open between uses, as at first; else it is closed soon after the last one."""
         ...
 
     def close(self) -> None:
