@@ -56,6 +56,8 @@ class Log(Protocol):
 
 PENDING_AT_MOST: Final = 10_000
 """Events that wait to be written; more are dropped, and that is logged."""
+CARRIED: Final = 20
+"""So many events that wait are written together with a record, before the one that explains it."""
 AGAIN_S: Final = 2.0
 """Events that could not be written are tried again this soon."""
 ALERTS: Final = (Fence, Promote, Rescue, StartPrimary, Rebuild)
@@ -130,9 +132,9 @@ class Journal:
         async with self._writing:
             while not self._pending.empty() and len(self._unwritten) < PENDING_AT_MOST:
                 self._unwritten.append(self._pending.get_nowait())
-            if self._unwritten:
-                await self._store.add(self._unwritten)
-                self._unwritten = []
+            if written := tuple(self._unwritten):
+                await self._store.add(written)
+                del self._unwritten[: len(written)]  # meanwhile `run` may have appended another
 
     async def decided(self, act: Act, generation: Generation) -> ClusterRecord | None:
         """Make the act's record durable, with the reason; on return effects may begin. Raises StoreError."""
@@ -149,9 +151,27 @@ class Journal:
             if event:
                 self._later(event)
             return None
-        saved = await self._store.save(act.record, (event,) if event else ())
-        if event:
-            self._tell(event)
+        if event is None:
+            return await self._store.save(act.record)
+        saved = await self._save(act.record, event)
+        self._tell(event)
+        return saved
+
+    async def _save(self, record: ClusterRecord, event: Event) -> ClusterRecord:
+        """Save it with its event, and with those told before that nobody writes yet: numbers go with time.
+
+        It never waits for a writing of events; one that has begun is let into the store first.
+        """
+        if self._writing.locked():
+            await asyncio.sleep(0)
+        carried: list[Event] = []
+        while not self._pending.empty() and len(carried) < CARRIED:
+            carried.append(self._pending.get_nowait())
+        try:
+            saved = await self._store.save(record, (*carried, event))
+        except BaseException:
+            self._unwritten += carried
+            raise
         return saved
 
     def announce(self, act: Act, generation: Generation) -> Event:
