@@ -497,6 +497,34 @@ def test_a_shell_that_cannot_be_had_is_lost_with_its_reason(broken: ShellSpec) -
     with_shell(broken, body)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"keys": ("{}/nowhere",)}, "No such file or directory: '{}/nowhere'"),
+        ({"keys": ("{}",)}, "Is a directory: '{}'"),
+        ({"keys": ("{}/text",)}, "Invalid private key (keys: {}/text)"),
+        ({"config": "{}/nowhere"}, "No such file or directory: '{}/nowhere'"),
+    ],
+    ids=["no key", "a folder", "no private key", "no ssh_config"],
+)
+def test_a_file_that_is_named_and_cannot_be_used_is_told(
+    tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "text").write_text("hello\n")
+
+    def here(value: Any) -> Any:
+        return tuple(map(here, value)) if isinstance(value, tuple) else value.format(tmp_path)
+
+    spec = SshShell(host="127.0.0.1", port=1, **{name: here(value) for name, value in given.items()})
+
+    async def body(shell: Shell) -> None:
+        with pytest.raises(ShellLost) as lost:
+            await shell.ask(":", within_s=S)
+        assert words.format(tmp_path) in lost.value.detail
+
+    with_shell(spec, body)
+
+
 # S1-13
 def test_a_silent_port_is_lost_at_the_deadline(tmp_path: Path) -> None:
     async def body(shell: Shell) -> None:
@@ -545,6 +573,8 @@ def test_a_host_that_turns_us_away_is_refused_with_the_fix(
             assert hint in refused.value.hint
             if "known_hosts" in change:
                 assert spec.known_hosts in refused.value.hint
+                there = Path(spec.known_hosts).exists()
+                assert there == ("which is not there" not in refused.value.detail)
 
     with_shell(spec, body)
 

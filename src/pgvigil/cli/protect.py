@@ -56,7 +56,8 @@ def discover(
     desk = begin(ctx, None)
     if output is not None and output.exists():
         raise UsageError(f"{output} exists already", hint="choose another name: it is never overwritten")
-    found = run_async(desk.reach.discover(dsn, name, ssh_key))
+    key = _readable(Path(ssh_key)) if ssh_key else ""
+    found = run_async(desk.reach.discover(dsn, name, key))
     desk.tell(checks_view(desk.err, found.items))
     if output is None:
         typer.echo(found.text, nl=False)
@@ -67,6 +68,21 @@ def discover(
     except OSError as wrong:
         raise UsageError(f"cannot write {output}", detail=str(wrong)) from wrong
     desk.tell(f"written: {output}; now run: pgvigil check --config {output}")
+
+
+def _readable(key: Path) -> str:
+    """Where it is, whatever the folder; the configuration may be written to another. Raises UsageError."""
+    file = key.expanduser().absolute()
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError as wrong:
+        raise UsageError(
+            f"cannot read the key {file}",
+            detail=wrong.strerror or str(wrong),
+            hint="name the private key, readable by you; without --ssh-key those that ssh finds are tried",
+        ) from wrong
+    return str(file)
 
 
 def check(

@@ -70,6 +70,8 @@ class Place:
     raises: BaseException | None = None
     unwell: tuple[str, ...] = ()
     """Nodes whose guard is not as it should be."""
+    ssh_key: str = ""
+    """What `discover` was told to try."""
 
     def run(self, *words: str, **options: Any) -> Result:
         ways = (self._operations, self._operations, self._run, self._discover, self._check)
@@ -98,6 +100,7 @@ class Place:
             raise self.raises
 
     async def _discover(self, dsn: str, name: str, ssh_key: str) -> Discovered:
+        self.ssh_key = ssh_key
         return Discovered(f"# from {dsn}\n", tuple(self.items))
 
     async def _guard(
@@ -373,6 +376,28 @@ def test_discover_writes_a_file_but_never_over_one(place: Place, tmp_path: Path)
     assert file.read_text() == "# from host=pg1\n"
     assert place.run("discover", "host=pg1", "-o", str(file)).exit_code == 2
     assert place.run("discover", "host=pg1").stdout == "# from host=pg1\n"
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "a folder"])
+def test_discover_with_a_key_that_cannot_be_read_says_so_and_asks_nobody(
+    place: Place, tmp_path: Path, there: bool
+) -> None:
+    key = tmp_path / "id_nobody"
+    if there:
+        key.mkdir()
+    told = place.run("discover", "host=pg1", "--ssh-key", str(key))
+    assert told.exit_code == 2
+    assert f"cannot read the key {key}" in told.stderr
+    assert told.stdout == ""
+
+
+def test_discover_names_the_key_from_wherever_it_was_called(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "id_ops").write_text("a key")
+    monkeypatch.chdir(tmp_path)
+    assert place.run("discover", "host=pg1", "--ssh-key", "id_ops").exit_code == 0
+    assert place.ssh_key == str(tmp_path / "id_ops")
 
 
 def told_events() -> list[dict[str, Any]]:

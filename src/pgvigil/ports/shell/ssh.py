@@ -145,9 +145,10 @@ class SshTransport:
         try:
             return asyncssh.SSHClientConnectionOptions(host=hop.host, **given)
         except (OSError, ValueError, asyncssh.Error) as error:
+            named = isinstance(error, OSError) or not self._spec.keys  # asyncssh does not say of which key
             raise ShellLost(
                 f"{self.label} could not be tried",
-                detail=_words(error),
+                detail=_words(error) if named else f"{_words(error)} (keys: {', '.join(self._spec.keys)})",
                 hint="correct ssh_config or the node's `keys`; keys with a passphrase need an ssh-agent",
             ) from error
 
@@ -166,7 +167,8 @@ class SshTransport:
         match error:
             case asyncssh.HostKeyNotVerifiable():
                 refused, hint = True, _host_key_hint(hop, known_hosts)
-                detail += f" (known hosts: {', '.join(map(str, known_hosts))})"
+                files = (str(file) if file.is_file() else f"{file}, which is not there" for file in known_hosts)
+                detail += f" (known hosts: {', '.join(files)})"
             case asyncssh.PermissionDenied() | asyncssh.IllegalUserName():
                 refused = True
                 hint = (
