@@ -34,6 +34,8 @@ SCHEMES: Final = {
 }
 TOKEN_NEEDED: Final[list[Json]] = [{"token": []}, {"certificate": []}]
 TOKEN_WELCOME: Final[list[Json]] = [{}, *TOKEN_NEEDED]
+NO_TOKEN: Final[list[Json]] = []
+"""Nobody is asked who he is, and a token that is given is not looked at."""
 ASKS_NODES: Final = ("/parameters", "/check", "/recording", "/events/{event}", "/versions", "/recordings")
 SHAPES: Final[Mapping[str, tuple[str, bool]]] = {
     "/clusters": ("ClusterStatus", True),
@@ -194,10 +196,10 @@ def _each_health_path() -> Iterator[tuple[str, Json]]:
                 "operationId": f"{of}-{check}",
                 "parameters": [*map(_path_parameter, names), *_demands()],
                 "responses": answers,
-                "security": [{}],
+                "security": NO_TOKEN,
             }
             yield path, {"get": operation}
-    alive = {"summary": "Whether this controller runs.", "operationId": "liveness", "security": [{}]}
+    alive = {"summary": "Whether this controller runs.", "operationId": "liveness", "security": NO_TOKEN}
     yield "/liveness", {"get": {**alive, "responses": {"200": _answer(yes, "Passed")}}}
 
 

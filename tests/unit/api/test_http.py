@@ -274,6 +274,7 @@ def test_reads_can_need_a_token_too_but_never_health_checks(run: Run) -> None:
             assert (await api.get(path)).status == 401
             assert (await api.get(path, access=Access.VIEWER)).status == 200
         assert (await api.get("/clusters/orders/primary")).status == 200
+        assert (await api.get("/clusters/orders/primary", authorization="Bearer guess")).status == 200
 
     run(story, reads_need_token=True)
 
