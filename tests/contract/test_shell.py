@@ -564,6 +564,7 @@ def test_a_host_that_turns_us_away_is_refused_with_the_fix(
     (sshd.dir / "nobody").write_text("")
     (sshd.dir / "changed").write_text(f"[127.0.0.1]:{sshd.port} {stranger}")
     spec = sshd.spec(**{word: str(sshd.dir / file) for word, file in change.items()})
+    there = Path(spec.known_hosts).exists()
 
     async def body(shell: Shell) -> None:
         for call in (shell.ask, shell.run):
@@ -573,7 +574,6 @@ def test_a_host_that_turns_us_away_is_refused_with_the_fix(
             assert hint in refused.value.hint
             if "known_hosts" in change:
                 assert spec.known_hosts in refused.value.hint
-                there = Path(spec.known_hosts).exists()
                 assert there == ("which is not there" not in refused.value.detail)
 
     with_shell(spec, body)

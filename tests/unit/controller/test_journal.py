@@ -1,4 +1,4 @@
-"""Events are written behind, each once, also when somebody reads them all the time, and in the order of time."""
+"""Events are written behind, each once and in the order of time, also when somebody reads them all the time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pgvigil.store.memory import MemoryStore
 from pgvigil.store.sqlite import SqliteStore
 
 NAME = ClusterName("orders")
-RECORD = ClusterRecord(NAME, Generation(1), Phase.STABLE, NodeName("pg1"), SystemId(1), Timeline(1))
+RECORD = ClusterRecord(NAME, Generation(1), Phase.STABLE, NodeName("pg1"), SystemId("1"), Timeline(1))
 ACT = Act("failover", "pg1 crashed", record=RECORD)
 
 

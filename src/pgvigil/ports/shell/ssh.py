@@ -167,7 +167,9 @@ class SshTransport:
         match error:
             case asyncssh.HostKeyNotVerifiable():
                 refused, hint = True, _host_key_hint(hop, known_hosts)
-                files = (str(file) if file.is_file() else f"{file}, which is not there" for file in known_hosts)
+                files = (
+                    str(file) if file.is_file() else f"{file}, which is not there" for file in known_hosts
+                )
                 detail += f" (known hosts: {', '.join(files)})"
             case asyncssh.PermissionDenied() | asyncssh.IllegalUserName():
                 refused = True
