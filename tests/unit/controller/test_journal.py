@@ -1,4 +1,4 @@
-"""Events are written behind, each once and in the order of time, also when somebody reads them all the time."""
+"""Events are written behind, each once and in the order of time, also while somebody reads all the time."""
 
 import asyncio
 from collections.abc import Sequence
