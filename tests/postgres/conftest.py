@@ -1,6 +1,6 @@
 """Real servers for the tests here: small, fast to make, gone afterwards.
 
-PGVIGIL_MAJORS="15 16 17 18" runs every test on each of these versions; one that is not there fails loudly.
+PGVIGIL_MAJORS="14 15 16 17 18" runs every test on each of these versions; one that is not there fails loudly.
 """
 
 import os
@@ -14,7 +14,11 @@ from pgvigil.demo.servers import Server, Servers, Setting, wait_until
 from pgvigil.demo.writer import Writer
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
-FAST: dict[str, Setting] = {"fsync": False, "wal_retrieve_retry_interval": "100ms"}
+FAST: dict[str, Setting] = {
+    "fsync": False,
+    "wal_retrieve_retry_interval": "100ms",
+    "password_encryption": "scram-sha-256",  # before 14 it is md5, and the logins of the tests ask for this
+}
 MAJORS: list[int | None] = [int(major) for major in os.environ.get("PGVIGIL_MAJORS", "").split()]
 
 

@@ -32,6 +32,10 @@ _HEAD: Final = """\
 -- pg_hba.conf of every node must let {user} in from the controller, and {replication_user} from the other
 -- nodes, to "replication" for streaming and to the database below for pg_rewind."""
 
+_MD5_NOTE: Final = """\
+-- Before 14 \\password keeps md5, with which scram-sha-256 in pg_hba.conf lets nobody in. So first:
+--   SET password_encryption = 'scram-sha-256';"""
+
 _REWIND_NOTE: Final = """\
 -- For pg_rewind, which reads any file of the server this way. Leave it out to clone old primaries instead.
 -- It cannot read what PostgreSQL's own user cannot read."""
@@ -54,6 +58,7 @@ def grants(
     watcher, streamer = _identifier(user), _identifier(replication_user)
     lines = [
         _HEAD.format(user=_one_line(user), replication_user=_one_line(replication_user)),
+        *([_MD5_NOTE] if major < 14 else []),
         "\\set ON_ERROR_STOP on",
         *_role(user, "see and change roles; REPLICATION: slots; it would let it copy the cluster, too"),
         f"GRANT pg_monitor TO {watcher};  -- read statistics, settings and the list of WAL files",

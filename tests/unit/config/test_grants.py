@@ -21,6 +21,11 @@ def test_before_15_the_script_says_what_needs_the_shell(version: int) -> None:
     assert "through the shell of the node's host" in grants(version, "watcher", "streamer")
 
 
+@pytest.mark.parametrize(("version", "told"), [(130000, True), (140012, False), (180000, False)])
+def test_on_13_the_script_says_how_passwords_fit_pg_hba(version: int, told: bool) -> None:
+    assert ("SET password_encryption = 'scram-sha-256';" in grants(version, "a", "b")) == told
+
+
 @pytest.mark.parametrize("version", [150000, 160004, 180000])
 def test_from_15_on_no_superuser_is_needed(version: int) -> None:
     script = grants(version, "watcher", "streamer")
