@@ -26,19 +26,23 @@ class Sshd:
     port: int
     pid: int
 
-    def spec(self, **change: str) -> SshShell:
-        """A way in with everything right but what is changed."""
+    def spec(self, user: str = "", **change: str) -> SshShell:
+        """A way in with everything right but what is changed; `user`: another than who runs the tests."""
         words = {"key": str(self.dir / "user"), "known_hosts": str(self.dir / "known_hosts"), "config": ""}
         words |= change
         # An empty configuration keeps that of the person who runs the tests out.
         return SshShell(
             host="127.0.0.1",
-            user=getpass.getuser(),
+            user=user or getpass.getuser(),
             port=self.port,
             keys=(words["key"],),
             known_hosts=words["known_hosts"],
             config=words["config"] or str(self.dir / "ssh_config"),
         )
+
+    def connections(self) -> int:
+        """How many are open now, those that log in among them."""
+        return len(_children(self.pid))
 
     def servers(self) -> set[int]:
         """The processes that serve connections, of which each has one or two."""

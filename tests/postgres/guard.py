@@ -30,8 +30,10 @@ from pgvigil.model.spec import (
     WhenUnreachable,
 )
 from pgvigil.model.units import ClusterName, NodeName
+from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import Store
 from pgvigil.ports.hooks import Hooks
+from pgvigil.sight.shells import Shells
 from pgvigil.store.memory import MemoryStore
 from pgvigil.wiring import make_fleet
 
@@ -172,11 +174,15 @@ class Guard:
 
 @contextmanager
 def guarding(
-    *specs: ClusterSpec, store: Store | None = None, mode: Mode = Mode.GUARD, wait: bool = True
+    *specs: ClusterSpec,
+    store: Store | None = None,
+    mode: Mode = Mode.GUARD,
+    wait: bool = True,
+    shells_kept: int | None = None,
 ) -> Iterator[Guard]:
     """Guard the clusters in a thread; on leaving the controller is stopped, the servers are not.
 
-    `wait`: until every cluster has been taken over.
+    `wait`: until every cluster has been taken over. `shells_kept`: so many shells stay open; None: all.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     kept = store or MemoryStore()
@@ -189,7 +195,8 @@ def guarding(
         hooks = Hooks()
         hooks.serve(specs)
         running = asyncio.create_task(hooks.run())
-        fleet = make_fleet(kept, notifiers=(hooks,), mode=mode, advisor=hooks)
+        shells = Shells(SystemClock(), shells_kept)
+        fleet = make_fleet(kept, notifiers=(hooks,), mode=mode, advisor=hooks, shells=shells)
         async with fleet.running(specs):
             ready.append(Guard(loop, fleet, specs, kept))
             stop.append(lambda: loop.call_soon_threadsafe(end.set))
