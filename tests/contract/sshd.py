@@ -83,7 +83,7 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM {pam}\n"
         f"AuthorizedKeysFile {folder}/user.pub {folder}/barred_keys\n"
         "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        "PermitRootLogin yes\nLogLevel VERBOSE\n"
+        "PermitRootLogin yes\nLogLevel VERBOSE\nMaxStartups 1000\n"
     )
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
