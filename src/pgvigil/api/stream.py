@@ -244,7 +244,7 @@ def _chunks(messages: list[Message]) -> Iterator[Message]:
 
 
 PASSING: Final = frozenset(
-    {"at", "last_seen_s", "silent_s", "due_s", "until_s", "clock_skew_s", "lag_s", "probe_s"}
+    {"at", "last_seen_s", "silent_s", "due_s", "until_s", "host_seen_s", "clock_skew_s", "lag_s", "probe_s"}
 )
 """Keys that change with every look: alone they are no news."""
 

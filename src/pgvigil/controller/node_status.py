@@ -109,6 +109,7 @@ def node_status(scene: Scene, node: NodeSpec) -> NodeStatus:
         detail=_detail(view),
         last_seen_s=round(scene.view.at - last.at, 3) if last else None,
         probe_s=round(last.took_s, 4) if last else None,
+        host_seen_s=round(scene.view.at - view.host_answer.at, 3) if view.host_answer else None,
         clock_skew_s=_clock_skew(scene, view.host_answer),
         pending_restart=list(last.facts.pending) if last else [],
         server_version=version_text(last.facts.server_version) if last else None,

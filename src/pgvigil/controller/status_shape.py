@@ -181,6 +181,8 @@ class NodeStatus(TypedDict):
     """Seconds since its last answer."""
     probe_s: float | None
     """Seconds that its last answer took."""
+    host_seen_s: float | None
+    """Seconds since the host's shell last answered, if it did when last asked: what it said is as old."""
     clock_skew_s: float | None
     """The host's wall clock minus the controller's."""
     pending_restart: list[str]

@@ -10,6 +10,8 @@ from pgvigil.model.units import bytes_text, setting_amount
 
 NEAR_LIMIT: Final = 0.8
 """Of `max_slot_wal_keep_size`: beyond that the slot may soon be invalidated."""
+OLD_S: Final = 60.0
+"""A host whose shell is not kept is looked at seldom: what it said longer ago is told with its age."""
 
 
 def slots_hold_wal(case: Case) -> tuple[Finding, ...]:
@@ -46,7 +48,10 @@ def _too_much(case: Case, node: NodeView, answer: Answer, slot: Slot) -> str:
     if limit and held >= NEAR_LIMIT * limit:
         return f"max_slot_wal_keep_size is {bytes_text(int(limit))}"
     if host and host.wal_free_bytes is not None and held > host.wal_free_bytes:
-        return f"only {bytes_text(host.wal_free_bytes)} are free on its disk"
+        free, age_s = bytes_text(host.wal_free_bytes), case.view.at - host.at
+        if age_s >= OLD_S:
+            return f"only {free} were free on its disk {age_s / 60:.0f} min ago"
+        return f"only {free} are free on its disk"
     if held >= case.spec.replication.slot_warning_bytes:
         return f"more than replication.slot_warning ({bytes_text(case.spec.replication.slot_warning_bytes)})"
     return ""

@@ -255,8 +255,9 @@ class HostAnswer:
     bin_dir: str = ""
     """Where the running postmaster's program lies; empty: not asked or not running."""
     wal_free_bytes: int | None = None
+    """As of this look, or of one up to half a minute before it."""
     clock_s: float | None = None
-    """The host's wall clock, seconds since 1970."""
+    """The host's wall clock, seconds since 1970; between looks at it, as it has gone on since."""
 
 
 @dataclass(frozen=True, slots=True)

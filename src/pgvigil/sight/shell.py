@@ -218,9 +218,12 @@ class HostWatch:
             self._silent(begun, str(lost), refused=False)
 
     def _read(self, text: str, at: Instant, *, slow: bool) -> HostAnswer:
-        answer = read_look(text, at)
+        answer, before = read_look(text, at), self._slow
         if slow:
             self._slow, self._slow_at = answer, at
+        elif before is not None:
+            clock_s = before.clock_s + (at - before.at) if before.clock_s is not None else None
+            answer = replace(answer, wal_free_bytes=before.wal_free_bytes, clock_s=clock_s)
         return answer
 
     def _silent(self, begun: Instant, detail: str, *, refused: bool) -> None:

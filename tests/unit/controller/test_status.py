@@ -26,6 +26,7 @@ from tests.builders import (
     changed_spec,
     claims_primary,
     crashed,
+    host_silent,
     in_role,
     lagging,
     on_host,
@@ -213,7 +214,9 @@ def test_without_a_record_the_only_primary_is_taken_for_it() -> None:
 
 def test_the_clock_of_a_host_is_compared_with_ours_at_the_time_it_was_read() -> None:
     cluster = on_host(C, "pg2", at=Instant(NOW - 10), clock_s=WALL.timestamp() - 10 + 3)
-    assert node(shown(cluster), "pg2")["clock_skew_s"] == 3.0
+    pg2 = node(shown(cluster), "pg2")
+    assert (pg2["clock_skew_s"], pg2["host_seen_s"]) == (3.0, 10.0)
+    assert node(shown(host_silent(C, "pg2")), "pg2")["host_seen_s"] is None
 
 
 def test_an_event_keeps_all_it_has() -> None:

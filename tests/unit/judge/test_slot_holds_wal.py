@@ -7,7 +7,7 @@ import pytest
 from pgvigil.judge.engine import diagnose
 from pgvigil.model.diagnosis import Problem, Urgency
 from pgvigil.model.sighting import Slot
-from pgvigil.model.units import Lsn, NodeName
+from pgvigil.model.units import Instant, Lsn, NodeName
 from tests.builders import Cluster, a_cluster, on_host, said
 
 FAR = Lsn(2**42)
@@ -43,6 +43,10 @@ BEYOND = "more than max_slot_wal_keep_size; the next checkpoint may remove it"
         (holding(8 * GB, active=True), BUSY + "8.0 GB of WAL: more than replication.slot_warning (4.0 GB)"),
         (holding(GB, limit="1GB"), IDLE + "1.0 GB of WAL: max_slot_wal_keep_size is 1.0 GB"),
         (on_host(holding(2 * GB), "pg1", wal_free_bytes=GB), IDLE + f"2.0 GB of WAL: {ROOM}"),
+        (
+            on_host(holding(2 * GB), "pg1", wal_free_bytes=GB, at=Instant(C.view.at - 600)),
+            IDLE + "2.0 GB of WAL: only 1.0 GB were free on its disk 10 min ago",
+        ),
         (holding(GB, wal_status="unreserved", limit="900MB"), IDLE + f"1.0 GB of WAL: {BEYOND}"),
         (holding(None, wal_status="lost", restart=None), GONE),
         (holding(0, invalid="rows_removed", physical=False), f"{GONE} (rows_removed)"),
