@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgvigil.demo.servers import Server, Servers, wait_until
-from pgvigil.model.command import Switchover
+from pgvigil.model.command import ReloadServers, Switchover
 from pgvigil.model.spec import ClusterSpec, Hooks, OwnCommands
 from pgvigil.model.units import NodeName
 from tests.postgres.guard import Guard, cluster_spec, guarding
@@ -80,6 +80,7 @@ def test_own_commands_promote_follow_start_and_stop(servers: Servers, trio_of_se
             "control": OwnCommands(
                 start=done.format("start") + f"{pg_ctl} restart -W -l {server.home}/own.log </dev/null",
                 stop=done.format("stop") + f"{pg_ctl} stop -W -m fast",
+                reload=done.format("reload") + f"{pg_ctl} reload",
             ),
         }
 
@@ -93,7 +94,10 @@ def test_own_commands_promote_follow_start_and_stop(servers: Servers, trio_of_se
         outcome = guard.order(Switchover(NodeName("pg2")))
         assert outcome.result == "done", outcome
         guard.await_health()
+        outcome = guard.order(ReloadServers((NodeName("pg3"),)))
+        assert outcome.result == "done", outcome
     words = {name: (servers.home / f"own.{name}").read_text().split() for name in ("pg1", "pg2", "pg3")}
     assert {"stop", "start"} <= set(words["pg1"])
     assert "promote" in words["pg2"]
     assert "follow" in words["pg3"]
+    assert [name for name, told in words.items() if "reload" in told] == ["pg3"]

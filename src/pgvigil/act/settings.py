@@ -5,11 +5,13 @@ from typing import Final
 
 from pgvigil.act.bench import DENIED, Bench, Place
 from pgvigil.errors import StepFailed
-from pgvigil.model.spec import ClusterSpec, FollowedCluster, slot_name
+from pgvigil.model.spec import ClusterSpec, FollowedCluster, OwnCommands, slot_name
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import QueryFailed
 from pgvigil.ports.host import quoted
 
+OWN_RELOAD_S: Final = 30.0
+"""A service manager may be asked."""
 QUOTED_LISTS: Final = frozenset(
     {
         "local_preload_libraries",
@@ -70,6 +72,25 @@ async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str |
         await write(place, settings)
         reload = f'read -r p < {quoted(place.data_dir)}/postmaster.pid && kill -HUP "$p"'
         await place.must(reload, "reloading", within_s=3.0)
+
+
+async def set_and_reload(bench: Bench, node: NodeName, settings: Mapping[str, str | None]) -> None:
+    """`set_running` where somebody asks for a reload: by the node's own command, if it has one.
+
+    Steps that change roles do not wait for such a command, nor for a shell. Raises StepFailed.
+    """
+    control = bench.spec.node(node).control
+    if not isinstance(control, OwnCommands) or not control.reload:
+        await set_running(bench, node, settings)
+        return
+    place = bench.place(node)
+    try:
+        await alter_system(bench, node, settings)
+    except QueryFailed as refused:
+        if refused.sqlstate != DENIED:
+            raise StepFailed(f"settings of {node} cannot be changed", detail=str(refused)) from refused
+        await write(place, settings)
+    await place.must(control.reload, "reloading by its own command", within_s=OWN_RELOAD_S)
 
 
 async def alter_system(bench: Bench, node: NodeName, settings: Mapping[str, str | None]) -> None:

@@ -145,7 +145,7 @@ def _default(field: FieldInfo) -> str:
     if (written := _written(field)) is not None:
         return f"`{written}`"
     if isinstance(value, (tuple, frozenset, dict)):
-        return "none" if not value else f"`{sorted(value)}`"
+        return ", ".join(f"`{each}`" for each in sorted(value)) or "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value}`"

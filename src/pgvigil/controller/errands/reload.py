@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from pgvigil.act.settings import set_running
+from pgvigil.act.settings import set_and_reload
 from pgvigil.controller.errands.ground import Ground
 from pgvigil.controller.operations import Result
 from pgvigil.controller.orders import Order
@@ -18,7 +18,7 @@ RELOADED_LOOKS: Final = 500
 
 
 async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) -> None:
-    """SIGHUP's work over SQL, node by node; says what only a restart will bring. A silent node is told."""
+    """SIGHUP's work over SQL, or by the nodes' own commands, node by node; says what only a restart will bring. A silent node is told."""
     names = chosen(ground, errand.nodes)
     plan = tuple(f"reload {name}" for name in names)
     if order.dry_run:
@@ -57,7 +57,7 @@ async def reload_server(ground: Ground, name: NodeName, settings: Mapping[str, s
     """
     loaded = "select pg_conf_load_time() as at"
     (before,) = await ground.bench.sql(name, loaded)
-    await set_running(ground.bench, name, settings)
+    await set_and_reload(ground.bench, name, settings)
     for _ in range(RELOADED_LOOKS):
         (now,) = await ground.bench.sql(name, loaded)
         if now["at"] != before["at"]:
