@@ -108,7 +108,10 @@ class ControlSection(Section):
     )
     start: Text | None = Field(default=None, description="By this shell line, run on the host.")
     stop: Text | None = Field(default=None, description="Shell line that stops it; goes with `start`.")
-    reload: Text | None = Field(default=None, description="With `start`: shell line for `config reload` and `config set`; else over SQL.")
+    reload: Text | None = Field(
+        default=None,
+        description="With `start`: shell line for `config reload` and `config set`; else over SQL.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -18,7 +18,10 @@ RELOADED_LOOKS: Final = 500
 
 
 async def reload_servers(ground: Ground, order: Order, errand: ReloadServers) -> None:
-    """SIGHUP's work over SQL, or by the nodes' own commands, node by node; says what only a restart will bring. A silent node is told."""
+    """SIGHUP's work over SQL, or by a node's own command; says what only a restart will bring.
+
+    A silent node is told.
+    """
     names = chosen(ground, errand.nodes)
     plan = tuple(f"reload {name}" for name in names)
     if order.dry_run:
