@@ -10,6 +10,7 @@ GRAIN_S: Final = 0.005
 """Times end together: up to so much later than asked, never earlier."""
 RESOLUTION_S: Final = 1e-6
 """A loop may call a little early."""
+_NEVER: Final = -1
 
 
 class Wheel:
@@ -22,11 +23,11 @@ class Wheel:
     def __init__(self, late: Callable[[float], None] = lambda _: None) -> None:
         """`late` hears, before anybody is rung, by how many seconds the loop itself has missed a time."""
         self.late = late
-        self._grains: dict[int, list[Bell]] = {}
+        self._grains: dict[int, list[Bell | Watchdog]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self, bell: "Bell", until: float, loop: asyncio.AbstractEventLoop) -> int:
+    def enter(self, bell: "Bell | Watchdog", until: float, loop: asyncio.AbstractEventLoop) -> int:
         """Ring that bell soon after `until`, if it still waits for that. Returns the grain."""
         grain = math.ceil(until / GRAIN_S)
         if (bells := self._grains.get(grain)) is not None:
@@ -53,6 +54,31 @@ class Wheel:
                 bell.over(grain)
         if self._order:
             self._set(loop)
+
+
+class Watchdog:
+    """Calls when a time is over, unless it was called off before."""
+
+    __slots__ = ("_call", "_grain", "_wheel")
+
+    def __init__(self, wheel: Wheel, call: Callable[[], None]) -> None:
+        self._wheel, self._call = wheel, call
+        self._grain = _NEVER
+
+    def set(self, within_s: float) -> None:
+        """Call after `within_s`; what was set before does not count any more."""
+        loop = asyncio.get_running_loop()
+        self._grain = self._wheel.enter(self, loop.time() + within_s, loop)
+
+    def off(self) -> None:
+        """Do not call."""
+        self._grain = _NEVER
+
+    def over(self, grain: int) -> None:
+        """The time of a grain is over; it may have been called off long since."""
+        if grain == self._grain:
+            self._grain = _NEVER
+            self._call()
 
 
 class Bell:

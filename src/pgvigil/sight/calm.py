@@ -6,14 +6,20 @@ from pgvigil.model.sighting import Answer, Primary, Sender, SqlLook, Standby
 def says_nothing_new(before: SqlLook | None, now: SqlLook) -> bool:
     """Two answers of one node with the same role, links and facts; only positions and lags differ.
 
-    The controller looks at those once a second in any case (`controller.due.TICK_S`).
+    The controller looks at those every few seconds in any case (`controller.due.TICK_S`).
     """
     if not isinstance(before, Answer) or not isinstance(now, Answer):
         return False
-    if before.backups or now.backups or before.facts != now.facts:
+    if before.backups or now.backups:
         return False
-    same = [_link(sender) for sender in before.senders] == [_link(sender) for sender in now.senders]
-    return same and _position_free(before.role) == _position_free(now.role)
+    if before.facts is not now.facts and before.facts != now.facts:
+        return False
+    if len(before.senders) != len(now.senders):
+        return False
+    links = zip(before.senders, now.senders, strict=True)
+    return all(_link(old) == _link(new) for old, new in links) and _position_free(
+        before.role
+    ) == _position_free(now.role)
 
 
 def _link(sender: Sender) -> tuple[object, ...]:

@@ -5,8 +5,10 @@ answers late, takes them for silence, and has more to do than before.
 """
 
 import asyncio
+import contextlib
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pgvigil.model.units import Instant  # noqa: TC001  # as everywhere else
@@ -40,6 +42,12 @@ PER_S: Final = 300
 """… and so many a second after that, for each costs as much as ten probes …"""
 ATTEMPT_WAITS_S: Final = 10.0
 """… but none waits longer than this. What was late answers meanwhile, as a rule."""
+JUDGED_A_SECOND: Final = 500
+"""So many calm clusters; of more, each is judged less often, for positions that move on tell little …"""
+EASE_MAX: Final = 5.0
+"""… but every so many seconds in any case: for what only grows old."""
+GOLDEN: Final = (math.sqrt(5) - 1) / 2
+"""Its multiples, without their whole part, lie evenly however many they are."""
 CROWD_PER_S: Final = 1000
 """Where very many nodes are silent at once, this many attempts a second are made at them all told."""
 
@@ -71,6 +79,7 @@ class OwnLoop:
         """All the time it did not listen: a turn of the loop counts as at most 0.1 s of listening."""
         self.silent = 0
         """Nodes that do not answer now, of all that are watched here."""
+        self._places = self._clusters = 0
         self._random = random.Random(0)  # noqa: S311  # nothing secret, and a simulation repeats it
         self.total_s = 0.0
         """All lateness so far."""
@@ -100,14 +109,38 @@ class OwnLoop:
         """The pause between attempts at one silent node that all who are silent leave it."""
         return self.silent * self.slowdown / CROWD_PER_S
 
-    def pause_s(self, wished_s: float, *, calm: bool) -> float:
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[None]:
+        """One more cluster is watched meanwhile."""
+        self._clusters += 1
+        try:
+            yield
+        finally:
+            self._clusters -= 1
+
+    def ease(self) -> float:
+        """How many times less often than once a second a calm cluster of which there is no news is judged."""
+        return self.stretch(calm=True) * min(max(self._clusters / JUDGED_A_SECOND, 1.0), EASE_MAX)
+
+    def place(self) -> float:
+        """Of one more node in the round of all, from 0 to 1: any number of them are evenly apart."""
+        self._places += 1
+        return self._places * GOLDEN % 1.0
+
+    def stretch(self, *, calm: bool) -> float:
+        """How many times longer than configured a node of a calm or troubled cluster waits for a look."""
+        return self.slowdown if calm else max(self.slowdown / HURRIES_UP_TO, 1.0)
+
+    def pause_s(self, wished_s: float, place: float, *, calm: bool) -> float:
         """The pause before the next look at a node, of a cluster that is calm or in trouble.
 
-        Longer than wished while there is too much to do, and then never quite the same: looks that begin
-        together, as after a standstill, would for ever, and be too much at once.
+        Each node has its place in every such period, and comes back to it: looks that began together, as
+        after a standstill, would for ever, and be too much at once. Up to a quarter longer than the period.
         """
-        slowdown = self.slowdown if calm else max(self.slowdown / HURRIES_UP_TO, 1.0)
-        return self.spread(wished_s * slowdown) if slowdown > 1.0 else wished_s
+        period_s = wished_s * self.stretch(calm=calm)
+        now = self._clock.now()
+        turn = math.ceil((now + period_s / 4) / period_s - place)
+        return (turn + place) * period_s - now
 
     def spread(self, seconds: float) -> float:
         """About as long; for the next who asks another time: what broke together does not return together."""

@@ -5,7 +5,6 @@ that is late is not given up; new sessions are tried beside it, and the first of
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from pgvigil.model.sighting import (
@@ -31,7 +30,7 @@ from pgvigil.ports.contract import (
     SessionEnded,
 )
 from pgvigil.sight import probe
-from pgvigil.sight.bell import Bell
+from pgvigil.sight.bell import Bell, Watchdog
 from pgvigil.sight.own_loop import OwnLoop
 
 FACTS_EVERY_S = 10.0
@@ -68,7 +67,11 @@ class SqlWatch:
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
         self._wanted = self._silent = False
-        self._bell, self._answered = Bell(self._own_loop.wheel), Bell(self._own_loop.wheel)
+        self._place = self._own_loop.place()
+        self._bell, self._patience = Bell(self._own_loop.wheel), Bell(self._own_loop.wheel)
+        self._watchdog = Watchdog(self._own_loop.wheel, self._suspect)
+        self._asked: tuple[Session, Instant] | None = None
+        self._beside: asyncio.Task[None] | None = None
         self._ending: tuple[Session, asyncio.Task[Farewell]] | None = None
         self._begun = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -117,7 +120,7 @@ class SqlWatch:
         match self.look:
             case Answer():
                 interval_s = self._timings.probe_interval.total_seconds()
-                delay = self._own_loop.pause_s(interval_s, calm=self._relaxed())
+                delay = self._own_loop.pause_s(interval_s, self._place, calm=self._relaxed())
             case NoAnswer(since=since) | Refusal(since=since):
                 delay = self._retry_s(self._clock.now() - since)
             case _:
@@ -181,60 +184,64 @@ class SqlWatch:
         return min(timings.connect_timeout, timings.unreachable_after / 2).total_seconds()
 
     async def _probe(self) -> None:
+        """Ask, and conclude from what comes of it; while that is late, `_try_beside` is at work."""
         begun, session = self._clock.now(), self._ports.session
-        asked = asyncio.ensure_future(self._ask(session))
+        self._asked = session, begun
+        self._watchdog.set(self._timings.suspect_after.total_seconds())
+        outcome: Answer | SessionEnded | NoReply | QueryFailed
         try:
-            asked.add_done_callback(self._answered.ring)
-            await self._answered.wait(self._timings.suspect_after.total_seconds())
-            owed_s = self._own_loop.late_s()
-            while not asked.done() and owed_s > 0:  # we did not listen all the time: that is not its silence
-                missed_s = self._own_loop.missed_s
-                await self._answered.wait(owed_s)
-                owed_s = self._own_loop.missed_s - missed_s
-            if not asked.done():
-                self._publish_silence(Silence.OVERDUE, begun)
-            while not asked.done():
-                await self._try_beside(asked, begun)
-                if self._ports.session is not session:
-                    return
+            outcome = await self._ask(session)
+        except (SessionEnded, NoReply, QueryFailed) as failure:
+            outcome = failure
         finally:
-            if not asked.done():
-                session.close()
-                asked.cancel()
-                with contextlib.suppress(asyncio.CancelledError, SessionEnded, NoReply):
-                    await asked
-            elif not asked.cancelled():
-                asked.exception()  # the new session ended the old one under it: asyncio wants that looked at
-        self._conclude(asked, begun)
+            self._watchdog.off()
+            await self._end_beside()
+        if self._ports.session is session:  # else a new one has taken its place
+            self._conclude(outcome, begun)
 
-    async def _try_beside(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
-        """A new session beside the late probe, until one of them has an outcome."""
-        if (wait_s := self._own_loop.attempt_s()) > 0:
-            await asyncio.wait({asked}, timeout=wait_s)
-            if asked.done():
-                return
-        attempt = asyncio.ensure_future(self._reconnect(begun))
-        await asyncio.wait({asked, attempt}, return_when=asyncio.FIRST_COMPLETED)
-        if not attempt.done():
-            attempt.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await attempt
+    def _suspect(self) -> None:
+        """The answer is late."""
+        assert self._asked is not None
+        self._beside = asyncio.ensure_future(self._try_beside(*self._asked))
+
+    async def _try_beside(self, session: Session, begun: Instant) -> None:
+        """The late probe counts as silence; new sessions are tried until one takes its session's place."""
+        owed_s = self._own_loop.late_s()
+        while owed_s > 0:  # we did not listen all the time: that is not its silence
+            missed_s = self._own_loop.missed_s
+            await self._patience.wait(owed_s)
+            owed_s = self._own_loop.missed_s - missed_s
+        try:
+            self._publish_silence(Silence.OVERDUE, begun)
+            while True:
+                if (wait_s := self._own_loop.attempt_s()) > 0:
+                    await asyncio.sleep(wait_s)
+                if await self._reconnect(begun):
+                    return
+                await asyncio.sleep(self._retry_s(self._clock.now() - begun))
+        except Exception:
+            session.close()  # who waits for its answer hears of it
+            raise
+
+    async def _end_beside(self) -> None:
+        beside, self._beside = self._beside, None
+        if beside is None:
             return
-        if not attempt.result():
-            await asyncio.wait({asked}, timeout=self._retry_s(self._clock.now() - begun))
+        beside.cancel()
+        await asyncio.wait({beside})
+        if not beside.cancelled():
+            beside.result()
 
-    def _conclude(self, asked: "asyncio.Task[Answer]", begun: Instant) -> None:
-        match asked.exception():
-            case None:
-                self._publish(asked.result())
+    def _conclude(self, outcome: Answer | SessionEnded | NoReply | QueryFailed, begun: Instant) -> None:
+        match outcome:
+            case Answer():
+                self._publish(outcome)
             case SessionEnded(farewell=farewell):
                 self._end(farewell)
             case NoReply(silence=silence):
                 self._publish_silence(silence, begun)
-            case QueryFailed() as failure:
-                self._publish_refusal(failure.sqlstate, str(failure))
-            case failure:
-                raise failure
+            case QueryFailed():
+                self._publish_refusal(outcome.sqlstate, str(outcome))
 
     async def _ask(self, session: Session) -> Answer:
         limit = self._timings.probe_timeout.total_seconds()
@@ -246,9 +253,10 @@ class SqlWatch:
         (row,) = await session.query(probe.PROBE, within_s=limit)
         took = self._clock.now() - begun
         told = probe.told_senders(row)
-        await self._learn_names(session, told, limit)
-        senders = probe.read_senders(told, self._names)
-        copied = any(sender.state is SenderState.BACKUP for sender in senders)
+        if told:
+            await self._learn_names(session, told, limit)
+        senders = probe.read_senders(told, self._names) if told else ()
+        copied = senders and any(sender.state is SenderState.BACKUP for sender in senders)
         backups = await session.query(probe.BACKUPS, within_s=limit) if copied else ()
         return Answer(
             node=self._ports.spec.name,
@@ -257,7 +265,7 @@ class SqlWatch:
             role=probe.read_role(row),
             facts=self._facts,
             senders=senders,
-            backups=probe.read_backups(backups),
+            backups=probe.read_backups(backups) if backups else (),
         )
 
     async def _learn_names(self, session: Session, told: list[probe.Told], limit: float) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pgvigil.model.sighting import Answer, Missed, Primary, SqlLook, Standby
+from pgvigil.model.sighting import Answer, Facts, Missed, Primary, SqlLook, Standby
 from pgvigil.model.units import Instant, Lsn, NodeName
 
+OWED_LONG_S: Final = 1.0
 MISSED_AFTER_S: Final = 5.0
 """So long without a WAL receiver that streams, and the upstream counts as missed."""
 FORGOTTEN_AFTER_S: Final = 3600.0
@@ -19,6 +20,8 @@ class Streams:
         self._lost: dict[NodeName, Instant] = {}
         self._since: dict[NodeName, Instant] = {}
         self._missed: dict[NodeName, dict[str, Missed]] = {}
+        self._facts: dict[NodeName, Facts] = {}
+        """Whose slots were noted last."""
         self._idle: dict[NodeName, Mapping[str, Instant]] = {}
         self._counted: dict[NodeName, tuple[str, Instant]] = {}
         self._owed: dict[NodeName, Mapping[str, Instant]] = {}
@@ -61,12 +64,23 @@ class Streams:
         """Since when each standby that this node streams to owes it WAL, and confirms none."""
         return self._owed.get(node, {})
 
+    def owes_long(self, node: NodeName, now: Instant) -> bool:
+        """Whether a standby that this node streams to owes it WAL, and has confirmed none, for long."""
+        return any(now - since > OWED_LONG_S for since in self.owed(node).values())
+
     def _note_slots(self, node: NodeName, look: Answer) -> None:
+        if self._facts.get(node) is look.facts and node in self._idle:
+            return
+        self._facts[node] = look.facts
         before = self._idle.get(node, {})
         idle = (slot.name for slot in look.facts.slots if not slot.active)
         self._idle[node] = {name: before.get(name, look.at) for name in idle}
 
     def _note_senders(self, node: NodeName, look: Answer) -> None:
+        if not look.senders:
+            self._owed.pop(node, None)
+            self._confirmed.pop(node, None)
+            return
         end = look.role.flushed if isinstance(look.role, Primary) else Lsn(0)
         confirmed = {sender.application_name: sender.flushed for sender in look.senders}
         before, owed = self._confirmed.get(node, {}), self._owed.get(node, {})

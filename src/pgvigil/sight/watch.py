@@ -112,6 +112,10 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        with self._own_loop.one_more():
+            await self._run()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for sql in self._sql.values():
                 group.create_task(sql.run())
@@ -149,8 +153,8 @@ class ClusterWatch:
 
     @property
     def slowdown(self) -> float:
-        """By how much looks come less often than configured: never while it is not calm."""
-        return self._own_loop.pause_s(1.0, calm=True) if self.calm else 1.0
+        """How many times less often it need be judged without news; 1 unless it is calm."""
+        return self._own_loop.ease() if self.calm else 1.0
 
     async def look(self, *, within_s: float) -> None:
         """Look at everything once more, and return when that is done or `within_s` is over.
@@ -257,7 +261,7 @@ class ClusterWatch:
                 self._witnesses.pop(name, None)
                 self._touches.pop(name, None)
             self._streams.note(name, look)
-            if new or not self.calm:
+            if new or not self.calm or self._streams.owes_long(name, self._clock.now()):
                 self.news.set()
 
         return news

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -11,8 +13,10 @@ from pgvigil.sight.own_loop import (
     AT_ONCE,
     ATTEMPT_WAITS_S,
     BUSY_S,
+    EASE_MAX,
     EVERY_S,
     HURRIES_UP_TO,
+    JUDGED_A_SECOND,
     PER_S,
     SLOWDOWN_MAX,
     TELL_SLOWDOWN,
@@ -109,15 +113,42 @@ def test_few_sessions_are_tried_at_once_beside_late_ones_and_a_crowd_of_them_ove
 
 def test_clusters_in_trouble_are_looked_at_as_often_as_ever_until_it_is_far_too_much() -> None:
     own_loop = OwnLoop(SystemClock())
-    assert own_loop.pause_s(0.5, calm=True) == own_loop.pause_s(0.5, calm=False) == 0.5
+    assert own_loop.stretch(calm=True) == own_loop.stretch(calm=False) == 1.0
     own_loop.slowdown = HURRIES_UP_TO
-    assert own_loop.pause_s(0.5, calm=False) == 0.5
+    assert own_loop.stretch(calm=True) == HURRIES_UP_TO
+    assert own_loop.stretch(calm=False) == 1.0
     own_loop.slowdown = SLOWDOWN_MAX
-    assert 0.5 < own_loop.pause_s(0.5, calm=False) < 0.5 * SLOWDOWN_MAX / 2
+    assert 1.0 < own_loop.stretch(calm=False) < SLOWDOWN_MAX / 2
 
 
-def test_looks_that_are_put_off_do_not_stay_in_step() -> None:
-    own_loop = OwnLoop(SystemClock())
-    own_loop.slowdown = 2.0
-    pauses = [own_loop.pause_s(1.0, calm=True) for _ in range(300)]
-    assert 1.4 < min(pauses) < 1.7 < 2.3 < max(pauses) < 2.6
+@pytest.mark.parametrize("slowdown", [1.0, 2.7])
+def test_looks_that_began_together_come_apart_evenly_and_each_keeps_its_place(slowdown: float) -> None:
+    clock = Hand()
+    own_loop, begun = OwnLoop(clock), clock.at
+    own_loop.slowdown = slowdown
+    period_s, places = 0.5 * slowdown, [own_loop.place() for _ in range(300)]
+    pauses = [own_loop.pause_s(0.5, place, calm=True) for place in places]
+    assert period_s / 4 <= min(pauses) < max(pauses) <= period_s * 5 / 4
+    gaps = [later - earlier for earlier, later in pairwise(sorted(pauses))]
+    assert max(gaps) < 3 * period_s / 300
+    for place, pause_s in zip(places, pauses, strict=True):  # whatever the answer took
+        clock.at = Instant(begun + pause_s + period_s * 0.6)
+        assert own_loop.pause_s(0.5, place, calm=True) == pytest.approx(period_s * 0.4)
+
+
+def test_calm_clusters_are_judged_once_a_second_and_of_a_large_fleet_less_often() -> None:
+    own_loop = OwnLoop(Hand())
+    with ExitStack() as fleet:
+        for _ in range(JUDGED_A_SECOND):
+            fleet.enter_context(own_loop.one_more())
+        assert own_loop.ease() == 1.0
+        for _ in range(JUDGED_A_SECOND):
+            fleet.enter_context(own_loop.one_more())
+        assert own_loop.ease() == 2.0
+        own_loop.slowdown = 3.0
+        assert own_loop.ease() == 6.0
+        for _ in range(JUDGED_A_SECOND * 9):
+            fleet.enter_context(own_loop.one_more())
+        own_loop.slowdown = 1.0
+        assert own_loop.ease() == EASE_MAX
+    assert own_loop.ease() == 1.0
