@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -268,7 +269,14 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             async with face:
                 await face.serve(config.http)  # its imports take half a second: before anybody is watched
                 async with ops.running(config.clusters):
+                    group.create_task(_leave_to_itself(fleet))
                     await serve(ops, config.socket, reload=reload)
+
+
+async def _leave_to_itself(fleet: Fleet) -> None:
+    """What a fleet is made of stays: the collector of cycles need not go through it, which takes seconds."""
+    await fleet.looked()
+    gc.freeze()
 
 
 async def migrate_store(config: Config, to: str, *, dry_run: bool) -> dict[str, int]:

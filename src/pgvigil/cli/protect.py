@@ -15,7 +15,7 @@ from pgvigil.errors import UsageError
 from pgvigil.model.check import CheckItem, CheckLevel, worst
 
 PANEL = "Protect"
-GARBAGE: Final = (100_000, 20, 10)
+GARBAGE: Final = (200_000, 20, 20)
 """Cycles are looked for this seldom: what is seen of a fleet has none, and to go through it costs time."""
 
 

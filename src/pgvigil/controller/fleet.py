@@ -111,7 +111,7 @@ class Fleet:
 
     async def looked(self) -> None:
         """Until every cluster has been looked at once, and taken over if that is possible."""
-        for guarded in self._clusters.values():
+        for guarded in tuple(self._clusters.values()):
             await guarded.controller.first_look.wait()
 
     async def looked_at(self, cluster: ClusterName, *, within_s: float) -> None:

@@ -331,14 +331,14 @@ def _decode(text: bytes | None) -> str:
 
 
 def _rows(result: "PGresult", names: Sequence[str]) -> tuple[Row, ...]:
+    value, columns = result.get_value, tuple(enumerate(names))
     return tuple(
-        {name: _value(result.get_value(row, column)) for column, name in enumerate(names)}
+        {
+            name: None if (said := value(row, column)) is None else str(said, "utf-8", "replace")
+            for column, name in columns
+        }
         for row in range(result.ntuples)
     )
-
-
-def _value(value: bytes | None) -> str | None:
-    return None if value is None else value.decode(errors="replace")
 
 
 def _diagnosis(result: "PGresult", which: pq.DiagnosticField) -> str:

@@ -119,7 +119,7 @@ class OwnLoop:
             self._clusters -= 1
 
     def ease(self) -> float:
-        """How many times less often than once a second a calm cluster of which there is no news is judged."""
+        """How many times less often a calm cluster is judged without news, and asked what hardly changes."""
         return self.stretch(calm=True) * min(max(self._clusters / JUDGED_A_SECOND, 1.0), EASE_MAX)
 
     def place(self) -> float:

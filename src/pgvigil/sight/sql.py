@@ -26,6 +26,7 @@ from pgvigil.ports.contract import (
     NoReply,
     QueryFailed,
     Rejected,
+    Row,
     Session,
     SessionEnded,
 )
@@ -63,6 +64,7 @@ class SqlWatch:
         self.look: SqlLook = Unseen(ports.spec.name)
         self.last: Answer | None = None
         self._facts: Facts | None = None
+        self._facts_row: Row = {}
         self._facts_at = Instant(0.0)
         self._names: dict[int, tuple[str, str]] = {}
         self._farewell: Farewell | None = None
@@ -246,9 +248,8 @@ class SqlWatch:
     async def _ask(self, session: Session) -> Answer:
         limit = self._timings.probe_timeout.total_seconds()
         begun = self._clock.now()
-        if self._facts is None or begun - self._facts_at > FACTS_EVERY_S:
-            rows = await session.query(probe.FACTS, (probe.settings_argument(),), within_s=limit)
-            self._facts, self._facts_at = probe.read_facts(rows[0]), begun
+        if self._facts is None or begun - self._facts_at > self._facts_every_s():
+            self._facts = await self._learn_facts(session, begun, limit)
             begun = self._clock.now()
         (row,) = await session.query(probe.PROBE, within_s=limit)
         took = self._clock.now() - begun
@@ -267,6 +268,14 @@ class SqlWatch:
             senders=senders,
             backups=probe.read_backups(backups) if backups else (),
         )
+
+    def _facts_every_s(self) -> float:
+        return FACTS_EVERY_S * (self._own_loop.ease() if self._relaxed() else 1.0)
+
+    async def _learn_facts(self, session: Session, begun: Instant, limit: float) -> Facts:
+        (row,) = await session.query(probe.FACTS, (probe.settings_argument(),), within_s=limit)
+        same, self._facts_row, self._facts_at = row == self._facts_row, row, begun
+        return self._facts if self._facts and same else probe.read_facts(row)
 
     async def _learn_names(self, session: Session, told: list[probe.Told], limit: float) -> None:
         if any(sender["pid"] not in self._names for sender in told):
