@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from pgvigil.sight.bell import GRAIN_S, Bell, News, Wheel
+from pgvigil.sight.bell import GRAIN_S, Bell, News, Watchdog, Wheel
 
 
 async def course() -> list[str]:
@@ -85,3 +85,19 @@ def test_news_that_came_before_is_not_waited_for() -> None:
         return before, news.is_set()
 
     assert asyncio.run(both()) == (True, True)
+
+
+async def calls() -> list[str]:
+    """Which of three watchdogs call: one that is left alone, one called off, one set anew for later."""
+    wheel, called = Wheel(), list[str]()
+    dogs = [Watchdog(wheel, lambda name=name: called.append(name)) for name in ("left", "off", "anew")]  # type: ignore[misc]
+    for dog in dogs:
+        dog.set(GRAIN_S)
+    dogs[1].off()
+    dogs[2].set(60.0)
+    await Bell(wheel).wait(4 * GRAIN_S)
+    return called
+
+
+def test_a_watchdog_calls_once_unless_it_was_called_off_or_set_anew() -> None:
+    assert asyncio.run(calls()) == ["left"]

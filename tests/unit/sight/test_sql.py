@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from bench.fleet.stand_in import Node
+from pgvigil.errors import Bug
 from pgvigil.judge.controller_unfit import LOOKS_EVERY_S
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.ports.clock import SystemClock
@@ -59,6 +60,30 @@ async def told_by_the_loop() -> tuple[list[dict[str, Any]], bool]:
 
 def test_a_late_session_whose_place_another_takes_leaves_no_complaint() -> None:
     assert asyncio.run(told_by_the_loop()) == ([], True)
+
+
+class Broken(Late):
+    """A session that cannot be opened for a reason of ours."""
+
+    async def open(self, *, within_s: float) -> None:
+        raise Bug("broken")
+
+
+async def beside_a_broken_one() -> bool:
+    """Whether the fault of a session that was tried beside a late one gets out, and ends the late one."""
+    spec = a_cluster("pg1*").spec.nodes[0]
+    late = Late()
+    timings = replace(TIMINGS, suspect_after=timedelta(milliseconds=1))
+    watch = SqlWatch(NodePorts(spec, Broken, late, None), timings, SystemClock(), lambda: None)
+    try:
+        await asyncio.wait_for(watch._once(), 30.0)
+    except Bug:
+        return not late.is_open
+    return False
+
+
+def test_a_fault_of_ours_beside_a_late_session_is_not_kept_for_ever() -> None:
+    assert asyncio.run(beside_a_broken_one())
 
 
 class Idle(Late):
