@@ -1,6 +1,7 @@
 """What one controller costs and how soon it judges, guarding many clusters of three nodes each.
 
-The servers are stand-ins (`bench.fleet.stand_in`) in a process of their own; the controller is the product,
+The servers are stand-ins (`bench.fleet.stand_in`) in a process of their own, or, with `--real`, three real
+ones under the addresses of hundreds; the controller is the product,
 `pgvigil run`, with a configuration, a store and a socket. Its processor time is read from /proc, so what else
 the machine does disturbs that figure little; the others it does disturb.
 
@@ -18,18 +19,20 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from bench.fleet.picture import picture
+from bench.fleet.processes import Process
+from bench.fleet.real import real_servers
 from bench.fleet.stand_in import PER_CLUSTER, PORT, address
 
 HTTP_PORT = 24_433
 LATE = "pgvigil_controller_late_seconds_total"
-TICKS = os.sysconf("SC_CLK_TCK")
 READY_S = 600.0
 VERDICTS_S = 60.0
 
@@ -56,46 +59,66 @@ class Row:
     verdict_last_s: float
     late_s: float
     """By how much the controller's own loop ran late while it was measured, all told."""
-    stand_in_cores: float
+    server_cores: float
     load: float
     """Processes that wanted a processor, on average over the last minute: what else the machine did."""
 
 
-def configuration(clusters: int, interval: str) -> str:
-    """As a user would write it."""
-    lines = [
-        f"http: {{listen: 127.0.0.1:{HTTP_PORT}}}",
-        "defaults:",
-        f"  postgres: {{user: bench, port: {PORT}, dbname: postgres, sslmode: disable}}",
-        f"  probe: {{interval: {interval}}}",
-        "clusters:",
-    ]
-    for cluster in range(clusters):
-        lines += [f"  c{cluster}:", "    nodes:"]
-        lines += [f"      n{node}: {{host: {address(cluster, node)}}}" for node in range(PER_CLUSTER)]
-    return "\n".join(lines) + "\n"
+class Fleet(Protocol):
+    """The servers of all clusters."""
 
+    def defaults(self) -> Mapping[str, object]:
+        """Of `postgres:` in the configuration."""
+        ...
 
-class Process:
-    """The controller's processor time and memory, from /proc."""
+    def node(self, cluster: int, number: int) -> Mapping[str, object]:
+        """Of a node in the configuration."""
+        ...
 
-    def __init__(self, pid: int) -> None:
-        self._proc = Path(f"/proc/{pid}")
+    def probed(self) -> int:
+        """Probes answered so far."""
+        ...
 
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Processor time so far."""
+        ...
 
-    def memory_mb(self) -> float:
-        """Resident."""
-        found = re.search(r"VmRSS:\s+(\d+) kB", (self._proc / "status").read_text())
-        assert found
-        return int(found[1]) / 1024
+    def crash(self, many: int) -> tuple[int, float]:
+        """So many primaries at once, if that can be chosen: how many it were, and when (Unix time)."""
+        ...
+
+
+class StandIns:
+    """`Fleet` of `bench.fleet.stand_in`."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process, self._own = process, Process(process.pid)
+
+    def defaults(self) -> Mapping[str, object]:
+        return {"user": "bench", "port": PORT, "dbname": "postgres", "sslmode": "disable"}
+
+    def node(self, cluster: int, number: int) -> Mapping[str, object]:
+        return {"host": address(cluster, number)}
+
+    def probed(self) -> int:
+        return int(self._ordered("count")["probed"])
+
+    def cpu_s(self) -> float:
+        return self._own.cpu_s()
+
+    def crash(self, many: int) -> tuple[int, float]:
+        return many, self._ordered(f"crash {many}")["began"]
+
+    def _ordered(self, order: str) -> dict[str, float]:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(order, file=self._process.stdin, flush=True)
+        found: dict[str, float] = json.loads(self._process.stdout.readline())
+        return found
 
 
 @contextmanager
-def stand_ins(clusters: int) -> Iterator["subprocess.Popen[str]"]:
+def stand_ins(clusters: int) -> Iterator[StandIns]:
     """They answer as long as the context lasts."""
     argv = [sys.executable, "-m", "bench.fleet.stand_in", str(clusters)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -103,17 +126,32 @@ def stand_ins(clusters: int) -> Iterator["subprocess.Popen[str]"]:
         assert process.stdout
         json.loads(process.stdout.readline())
         try:
-            yield process
+            yield StandIns(process)
         finally:
             process.stdin.close()
             process.wait(30)
 
 
+def configuration(fleet: Fleet, home: Path, clusters: int, interval: str) -> str:
+    """As a user would write it."""
+    nodes = range(PER_CLUSTER)
+    settings = {
+        "state_dir": str(home / "state"),
+        "http": {"listen": f"127.0.0.1:{HTTP_PORT}"},
+        "defaults": {"postgres": fleet.defaults(), "probe": {"interval": interval}},
+        "clusters": {
+            f"c{cluster}": {"nodes": {f"n{number}": fleet.node(cluster, number) for number in nodes}}
+            for cluster in range(clusters)
+        },
+    }
+    return json.dumps(settings)  # which is YAML
+
+
 @contextmanager
-def controller(home: Path, clusters: int, interval: str) -> Iterator["subprocess.Popen[bytes]"]:
+def controller(home: Path, settings: str) -> Iterator["subprocess.Popen[bytes]"]:
     """`pgvigil run`, stopped at the end."""
     config = home / "pgvigil.yaml"
-    config.write_text(f"state_dir: {home / 'state'}\n{configuration(clusters, interval)}")
+    config.write_text(settings)
     argv = [sys.executable, "-m", "pgvigil", "run", "--config", str(config)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -126,15 +164,6 @@ def controller(home: Path, clusters: int, interval: str) -> Iterator["subprocess
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def ordered(servers: "subprocess.Popen[str]", order: str) -> dict[str, float]:
-    """What the stand-ins answer to an order."""
-    assert servers.stdin
-    assert servers.stdout
-    print(order, file=servers.stdin, flush=True)
-    found: dict[str, float] = json.loads(servers.stdout.readline())
-    return found
 
 
 def events(home: Path, kind: str) -> list[datetime]:
@@ -177,33 +206,35 @@ def share(values: list[float], part: float) -> float:
     return values[min(math.ceil(part * len(values)), len(values)) - 1] if values else math.nan
 
 
-def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
+def measure(clusters: int, *, crash: int, seconds: float, interval: str, real: bool) -> Row:
     """One size, from the start to the last verdict."""
     with tempfile.TemporaryDirectory(prefix="pgv-fleet-") as directory:
         home = Path(directory)
-        with stand_ins(clusters) as servers, controller(home, clusters, interval) as process:
+        with (
+            (real_servers if real else stand_ins)(clusters) as servers,
+            controller(home, configuration(servers, home, clusters, interval)) as process,
+        ):
             began = time.monotonic()
             wait_for(home, "taken_over", clusters, process, READY_S)
             ready_s, proc = time.monotonic() - began, Process(process.pid)
             start_cpu_s = proc.cpu_s()
             time.sleep(5)
             late = values(metrics(), LATE)[0]
-            before = ordered(servers, "count")["probed"]
-            begun = time.monotonic(), proc.cpu_s(), Process(servers.pid).cpu_s()
+            before = servers.probed()
+            begun = time.monotonic(), proc.cpu_s(), servers.cpu_s()
             time.sleep(seconds)
             passed = time.monotonic() - begun[0]
             cores, theirs = (
                 (proc.cpu_s() - begun[1]) / passed,
-                (Process(servers.pid).cpu_s() - begun[2]) / passed,
+                (servers.cpu_s() - begun[2]) / passed,
             )
-            probes = (ordered(servers, "count")["probed"] - before) / passed
+            probes = (servers.probed() - before) / passed
             memory_mb, load, told = proc.memory_mb(), os.getloadavg()[0], metrics()
             took = [1000 * each for each in values(told, "pgvigil_node_probe_seconds")]
             late = values(told, LATE)[0] - late
-            crash = min(crash, clusters)
-            fault = ordered(servers, f"crash {crash}")
+            crash, began = servers.crash(min(crash, clusters))
             wait_for(home, "found_primary_crashed", crash, process, VERDICTS_S)
-            verdicts = sorted(at.timestamp() - fault["began"] for at in events(home, "found_primary_crashed"))
+            verdicts = sorted(at.timestamp() - began for at in events(home, "found_primary_crashed"))
     nodes = clusters * PER_CLUSTER
     return Row(
         clusters=clusters,
@@ -221,7 +252,7 @@ def measure(clusters: int, *, crash: int, seconds: float, interval: str) -> Row:
         verdict_median_s=round(share(verdicts, 0.5), 2),
         verdict_last_s=round(verdicts[-1], 2),
         late_s=round(late, 1),
-        stand_in_cores=round(theirs, 2),
+        server_cores=round(theirs, 2),
         load=round(load, 1),
     )
 
@@ -242,10 +273,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long processor time is measured")
     parser.add_argument("--svg", type=Path, help="draw the cost of a probe over the number of nodes there")
     parser.add_argument("--interval", default="1s", help="probe.interval")
+    parser.add_argument("--real", action="store_true", help="three real servers under many addresses")
     asked = parser.parse_args()
     rows = []
     for clusters in asked.clusters:
-        row = measure(clusters, crash=asked.crash, seconds=asked.seconds, interval=asked.interval)
+        row = measure(
+            clusters, crash=asked.crash, seconds=asked.seconds, interval=asked.interval, real=asked.real
+        )
         print(json.dumps(asdict(row)), flush=True)
         rows.append(row)
         if asked.svg:

@@ -161,6 +161,9 @@ def test_a_promotion_is_fenced_or_the_risk_was_accepted(cluster: Cluster) -> Non
             assert old.host.standby_signal or before.phase is Phase.SWITCHING
         case Fenced.IN_RECOVERY:
             assert old.standby is not None
+        case Fenced.COMMAND:  # it succeeded, and is on record
+            assert before.phase is Phase.FENCING
+            assert before.fenced is Fenced.COMMAND
         case Fenced.RISK_ACCEPTED:
             assert before.forced or cluster.spec.fencing.unreachable == "promote"
             assert before.forced or not isinstance(old.sql, Refusal)

@@ -30,6 +30,7 @@ from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
 from pgvigil.decide.aim import aim
 from pgvigil.decide.failover import SUDDEN
+from pgvigil.decide.repair import leaves_out
 from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import StoreError
@@ -261,7 +262,10 @@ class ClusterController:
         orders.recorded(order, error)
 
     async def _run_stages(self, act: Act) -> None:
-        """The stages, interrupted when the primary fails meanwhile in a way the decision did not know."""
+        """The stages, interrupted by what the decision did not know.
+
+        The primary fails meanwhile, or one more old primary is seen to take writes while others are stopped.
+        """
         known, look_s = self._verdict(), self._tenure.look_s
         self._tenure.begin()
         work = asyncio.ensure_future(run_stages(act.stages, self._bench, self._outcome))
@@ -271,7 +275,9 @@ class ClusterController:
                 news = asyncio.ensure_future(self.watch.news.wait())
                 await asyncio.wait({work, news}, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-                if not work.done() and (self._tenure.objection() or (not known and self._verdict())):
+                if not work.done() and (
+                    self._tenure.objection() or (not known and self._verdict()) or self._one_more(act)
+                ):
                     break
         finally:
             work.cancel()
@@ -298,6 +304,11 @@ class ClusterController:
         diagnosis = diagnose(self.spec, self.record, self.watch.view())
         found = (diagnosis.find(problem, self.record.primary) for problem in SUDDEN)
         return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
+
+    def _one_more(self, act: Act) -> bool:
+        assert self.record is not None
+        view = self.watch.view()
+        return leaves_out(act, view, diagnose(self.spec, self.record, view))
 
     async def _take_over(self) -> None:
         """No record yet: take the cluster over if it is clear who its primary is."""

@@ -17,9 +17,9 @@ from pgvigil.decide.situation import (
 )
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import FollowUpstream, Refused, Rejoin
-from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord
-from pgvigil.model.sighting import HostAnswer, NodeView, Postmaster
+from pgvigil.model.sighting import ClusterView, HostAnswer, NodeView, Postmaster
 from pgvigil.model.spec import Protection
 from pgvigil.model.step import (
     Act,
@@ -35,6 +35,7 @@ from pgvigil.model.step import (
 )
 from pgvigil.model.units import NodeName
 
+_STALE: Final = "stale_primary"
 PATIENCE_S: Final = 60.0
 """So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
 
@@ -44,8 +45,7 @@ def stale_primaries(situation: Situation, findings: Sequence[Finding]) -> Act | 
 
     None: there is no shell to do it through.
     """
-    view, record = situation.view, situation.record
-    within = [f for f in findings if f.node and isinstance(view.node(f.node).host, HostAnswer)]
+    record, within = situation.record, _within_reach(situation.view, findings)
     if not within:
         return None
     names = [f.node for f in within if f.node]
@@ -54,7 +54,22 @@ def stale_primaries(situation: Situation, findings: Sequence[Finding]) -> Act | 
     changed = replace(record, deposed=deposed) if deposed != record.deposed else None
     reason = f"{', '.join(names)} must not take writes: stop {'it' if len(names) == 1 else 'them'}"
     evidence = tuple(text for finding in within for text in finding.evidence)
-    return Act("stale_primary", reason, changed, (fences,), evidence)
+    return Act(_STALE, reason, changed, (fences,), evidence)
+
+
+def leaves_out(act: Act, view: ClusterView, diagnosis: Diagnosis) -> bool:
+    """Whether an old primary that takes writes was seen too late to be fenced beside those of `act`.
+
+    It need not wait until they are, which may take long (seed 4001488). False for any other act.
+    """
+    if act.rule != _STALE:
+        return False
+    fenced = {step.node for stage in act.stages for step in stage.steps if isinstance(step, Fence)}
+    return any(f.node not in fenced for f in _within_reach(view, diagnosis.every(Problem.STALE_PRIMARY)))
+
+
+def _within_reach(view: ClusterView, findings: Sequence[Finding]) -> list[Finding]:
+    return [f for f in findings if f.node and isinstance(view.node(f.node).host, HostAnswer)]
 
 
 def rejoined(situation: Situation) -> ClusterRecord | None:

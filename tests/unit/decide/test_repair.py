@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from pgvigil.decide.repair import leaves_out
 from pgvigil.model.command import Directive, FollowUpstream, Rejoin
 from pgvigil.model.record import Phase, SyncSet
 from pgvigil.model.sighting import Postmaster, Slot
@@ -29,7 +30,17 @@ from tests.builders import (
     seen,
     silent,
 )
-from tests.unit.decide.situations import acted, answer, kinds, planned, recorded, refusal, repairs, rule
+from tests.unit.decide.situations import (
+    acted,
+    answer,
+    kinds,
+    planned,
+    recorded,
+    refusal,
+    repairs,
+    rule,
+    situation,
+)
 from tests.unit.judge.scenes import role_of, without_shells
 
 C = a_cluster("pg1* pg2 pg3")
@@ -162,6 +173,24 @@ def test_a_second_primary_is_stopped_and_remembered() -> None:
 )
 def test_a_second_primary_that_may_not_or_cannot_be_stopped_is_told(cluster: Cluster, held: str) -> None:
     assert rule(claims_primary(cluster, "pg2")) == held
+
+
+@pytest.mark.parametrize(
+    ("later", "left_out"),
+    [
+        pytest.param(claims_primary(C, "pg2"), False, id="nobody new"),
+        pytest.param(claims_primary(claims_primary(C, "pg2"), "pg3"), True, id="one more"),
+        pytest.param(crashed(claims_primary(C, "pg3"), "pg2"), True, id="one more, the first is down"),
+        pytest.param(host_silent(claims_primary(C, "pg3"), "pg3"), False, id="out of reach"),
+    ],
+)
+def test_a_stray_primary_seen_while_another_is_being_stopped_need_not_wait(
+    later: Cluster, left_out: bool
+) -> None:
+    """The stop of the first may take half a minute: seed 4001488."""
+    act, now = acted(claims_primary(C, "pg2")), situation(later)
+    assert leaves_out(act, now.view, now.diagnosis) is left_out
+    assert not leaves_out(replace(act, rule="command"), now.view, now.diagnosis)
 
 
 def test_two_stray_primaries_are_stopped_side_by_side() -> None:
