@@ -78,7 +78,8 @@ def path_with(folder: Path, *names: str, coreutils: bool = True) -> Path:
             if name == "python3"
             else shutil.which(name) or shutil.which("busybox")
         )
-        assert found, f"neither {name} nor busybox is here"
+        if found is None:
+            pytest.skip(f"needs {name} or busybox")
         (folder / name).symlink_to(found)
     return folder
 
