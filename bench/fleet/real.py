@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from bench.fleet.processes import Process
 from bench.fleet.stand_in import PER_CLUSTER, address
 from pgvigil.demo.processes import processes_in
-from pgvigil.demo.servers import LOGIN, Servers
+from pgvigil.demo.servers import LOGIN, Servers, Setting
 
 COUNT = (
     "select coalesce(sum(calls), 0)::bigint from pg_stat_statements"
@@ -53,7 +53,7 @@ class RealServers:
 @contextmanager
 def real_servers(clusters: int) -> Iterator[RealServers]:
     """They run as long as the context lasts."""
-    settings = {
+    settings: dict[str, Setting] = {
         "listen_addresses": "*",
         "max_connections": 2 * clusters + SPARE,
         "shared_preload_libraries": "pg_stat_statements",

@@ -29,14 +29,14 @@ from pgvigil.controller.underway import Notes
 from pgvigil.controller.unwritten import Unwritten
 from pgvigil.decide import engine as decide
 from pgvigil.decide.aim import aim
-from pgvigil.decide.failover import SUDDEN
+from pgvigil.decide.failover import is_sudden
 from pgvigil.decide.repair import leaves_out
 from pgvigil.decide.situation import Situation
 from pgvigil.decide.synchrony import confirmed
 from pgvigil.errors import StoreError
 from pgvigil.judge.engine import diagnose, diagnose_unknown
 from pgvigil.model.command import Errand, Refused, Schedule
-from pgvigil.model.diagnosis import Diagnosis, Urgency
+from pgvigil.model.diagnosis import Diagnosis
 from pgvigil.model.record import ClusterRecord, Fenced, Paths, Phase
 from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.spec import ClusterSpec
@@ -262,11 +262,10 @@ class ClusterController:
         orders.recorded(order, error)
 
     async def _run_stages(self, act: Act) -> None:
-        """The stages, interrupted by what the decision did not know.
-
-        The primary fails meanwhile, or one more old primary is seen to take writes while others are stopped.
-        """
-        known, look_s = self._verdict(), self._tenure.look_s
+        """The stages, interrupted by what the decision did not know."""
+        assert self.record is not None
+        known = is_sudden(diagnose(self.spec, self.record, self.watch.view()), self.record.primary)
+        look_s = self._tenure.look_s
         self._tenure.begin()
         work = asyncio.ensure_future(run_stages(act.stages, self._bench, self._outcome))
         try:
@@ -275,9 +274,7 @@ class ClusterController:
                 news = asyncio.ensure_future(self.watch.news.wait())
                 await asyncio.wait({work, news}, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-                if not work.done() and (
-                    self._tenure.objection() or (not known and self._verdict()) or self._one_more(act)
-                ):
+                if not work.done() and (self._tenure.objection() or self._interrupts(act, known=known)):
                     break
         finally:
             work.cancel()
@@ -298,17 +295,12 @@ class ClusterController:
                     self.record = await self._store.save(changed)
                     self.journal.synchronous(changed)
 
-    def _verdict(self) -> bool:
-        """Whether the primary of record failed in a way that none of our steps causes."""
-        assert self.record is not None
-        diagnosis = diagnose(self.spec, self.record, self.watch.view())
-        found = (diagnosis.find(problem, self.record.primary) for problem in SUDDEN)
-        return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
-
-    def _one_more(self, act: Act) -> bool:
+    def _interrupts(self, act: Act, *, known: bool) -> bool:
+        """The primary fails in a way not `known` before, or these steps leave an old one out."""
         assert self.record is not None
         view = self.watch.view()
-        return leaves_out(act, view, diagnose(self.spec, self.record, view))
+        diagnosis = diagnose(self.spec, self.record, view)
+        return leaves_out(act, view, diagnosis) or (not known and is_sudden(diagnosis, self.record.primary))
 
     async def _take_over(self) -> None:
         """No record yet: take the cluster over if it is clear who its primary is."""

@@ -96,6 +96,8 @@ class Fleet:
             del self._clusters[name]
         for place, name in enumerate((*new.added, *new.changed)):
             self._start(wanted[name], self._starts if place >= AT_ONCE else None)
+        if self._own_loop:
+            self._own_loop.clusters = len(self._clusters)
         return new.sentence
 
     def _start(self, spec: ClusterSpec, starts: Starts | None) -> None:

@@ -26,7 +26,7 @@ from pgvigil.decide.restart import (
 )
 from pgvigil.decide.situation import Situation, is_down, points_at
 from pgvigil.decide.synchrony import forgotten
-from pgvigil.model.diagnosis import Finding, Problem, Urgency
+from pgvigil.model.diagnosis import Diagnosis, Finding, Problem, Urgency
 from pgvigil.model.record import ClusterRecord, Fenced, Origin, Phase
 from pgvigil.model.sighting import NodeView, Primary
 from pgvigil.model.spec import AfterCrash
@@ -53,6 +53,12 @@ SUDDEN: Final = (Problem.PRIMARY_CRASHED, Problem.PRIMARY_HUNG, Problem.PRIMARY_
 """The findings that interrupt whatever is being done: nobody of us can have caused them."""
 VERDICTS: Final = (*SUDDEN, Problem.PRIMARY_STOPPED)
 """The findings on which a primary may be replaced without being asked."""
+
+
+def is_sudden(diagnosis: Diagnosis, primary: NodeName) -> bool:
+    """Whether the primary failed in a way that none of our steps causes."""
+    found = (diagnosis.find(problem, primary) for problem in SUDDEN)
+    return any(finding is not None and finding.urgency is Urgency.NOW for finding in found)
 
 
 def begin(situation: Situation, finding: Finding) -> Decision:

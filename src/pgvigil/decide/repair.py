@@ -35,7 +35,6 @@ from pgvigil.model.step import (
 )
 from pgvigil.model.units import NodeName
 
-_STALE: Final = "stale_primary"
 PATIENCE_S: Final = 60.0
 """So long a standby on the right timeline may try by itself before it is stopped and rebuilt."""
 
@@ -54,7 +53,7 @@ def stale_primaries(situation: Situation, findings: Sequence[Finding]) -> Act | 
     changed = replace(record, deposed=deposed) if deposed != record.deposed else None
     reason = f"{', '.join(names)} must not take writes: stop {'it' if len(names) == 1 else 'them'}"
     evidence = tuple(text for finding in within for text in finding.evidence)
-    return Act(_STALE, reason, changed, (fences,), evidence)
+    return Act("stale_primary", reason, changed, (fences,), evidence)
 
 
 def leaves_out(act: Act, view: ClusterView, diagnosis: Diagnosis) -> bool:
@@ -62,7 +61,7 @@ def leaves_out(act: Act, view: ClusterView, diagnosis: Diagnosis) -> bool:
 
     It need not wait until they are, which may take long (seed 4001488). False for any other act.
     """
-    if act.rule != _STALE:
+    if act.rule != "stale_primary":
         return False
     fenced = {step.node for stage in act.stages for step in stage.steps if isinstance(step, Fence)}
     return any(f.node not in fenced for f in _within_reach(view, diagnosis.every(Problem.STALE_PRIMARY)))

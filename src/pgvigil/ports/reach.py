@@ -82,9 +82,11 @@ exit(sysread($made, my $byte, 1) ? 11 : 12);' "$1" "$2" "$S" 2>&1)
 }}
 by_nc() {{
   there nc || return 0
-  e=$(limited sh -c '{{ printf "\000\000\000\010\004\322\026\057"; sleep 1; }} | nc -w 1 "$1" "$2" |
-    head -c 1' sh "$1" "$2" 2>&1)
-  case $e in S|N|E) echo answers ;; *) told 3 "$e" ;; esac
+  v=; case $(nc -h 2>&1 </dev/null) in *-v*) v=-v ;; esac
+  e=$(limited sh -c '{{ printf "\000\000\000\010\004\322\026\057"; sleep 1; }} | nc $3 -w 1 "$1" "$2" |
+    head -c 1' sh "$1" "$2" "$v" 2>&1)
+  case $e in S|N|E|*"
+"[SNE]) echo answers ;; *) told 3 "$e" ;; esac
 }}
 try() {{
   for way in {ways}; do
@@ -98,7 +100,7 @@ _LOUD: Final = "pg_isready bash python3 perl nc"
 _QUIET: Final = "bash python3 perl nc pg_isready"
 """pg_isready comes last while all is well: each of its attempts may be a line in the server's log. Its "no
 response" may also mean a name that cannot be resolved: the others are asked then, if there are any. nc cannot
-but speak: not every one says whether it connected."""
+but speak: not every one says whether it connected; OpenBSD's says only with -v that it was refused."""
 
 
 @dataclass(frozen=True, slots=True)

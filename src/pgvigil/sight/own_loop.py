@@ -5,10 +5,9 @@ answers late, takes them for silence, and has more to do than before.
 """
 
 import asyncio
-import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from pgvigil.model.units import Instant  # noqa: TC001  # as everywhere else
@@ -79,7 +78,9 @@ class OwnLoop:
         """All the time it did not listen: a turn of the loop counts as at most 0.1 s of listening."""
         self.silent = 0
         """Nodes that do not answer now, of all that are watched here."""
-        self._places = self._clusters = 0
+        self.clusters = 0
+        """So many are watched here."""
+        self._places = 0
         self._random = random.Random(0)  # noqa: S311  # nothing secret, and a simulation repeats it
         self.total_s = 0.0
         """All lateness so far."""
@@ -109,18 +110,9 @@ class OwnLoop:
         """The pause between attempts at one silent node that all who are silent leave it."""
         return self.silent * self.slowdown / CROWD_PER_S
 
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """One more cluster is watched meanwhile."""
-        self._clusters += 1
-        try:
-            yield
-        finally:
-            self._clusters -= 1
-
     def ease(self) -> float:
         """How many times less often a calm cluster is judged without news, and asked what hardly changes."""
-        return self.stretch(calm=True) * min(max(self._clusters / JUDGED_A_SECOND, 1.0), EASE_MAX)
+        return self.stretch(calm=True) * min(max(self.clusters / JUDGED_A_SECOND, 1.0), EASE_MAX)
 
     def place(self) -> float:
         """Of one more node in the round of all, from 0 to 1: any number of them are evenly apart."""

@@ -112,10 +112,6 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        with self._own_loop.one_more():
-            await self._run()
-
-    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for sql in self._sql.values():
                 group.create_task(sql.run())
