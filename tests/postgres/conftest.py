@@ -14,11 +14,7 @@ from pgvigil.demo.servers import Server, Servers, Setting, wait_until
 from pgvigil.demo.writer import Writer
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
-FAST: dict[str, Setting] = {
-    "fsync": False,
-    "wal_retrieve_retry_interval": "100ms",
-    "password_encryption": "scram-sha-256",  # before 14 it is md5, and the logins of the tests ask for this
-}
+FAST: dict[str, Setting] = {"fsync": False, "wal_retrieve_retry_interval": "100ms"}
 MAJORS: list[int | None] = [int(major) for major in os.environ.get("PGVIGIL_MAJORS", "").split()]
 
 

@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, Setting] = {
     "max_connections": 30,
     "wal_level": "replica",
     "max_wal_senders": 10,
+    "password_encryption": "scram-sha-256",  # what pg_hba.conf asks for; before 14 the default is md5
     "max_replication_slots": 10,
     "hot_standby": True,
     "wal_log_hints": True,
