@@ -185,8 +185,10 @@ class HostWatch:
                 await look
 
     async def _once(self) -> None:
-        if not self._is_open() and (wait_s := self._shells.opening_s()) > 0:
-            await asyncio.sleep(wait_s)
+        if not self._is_open():
+            silent = isinstance(self.look, HostSilent)
+            if (wait_s := self._shells.opening_s(silent=silent)) > 0:
+                await asyncio.sleep(wait_s)
         was_recent = self._is_recent()
         await self._ask()
         self._ended_at = self._clock.now()

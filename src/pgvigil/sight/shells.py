@@ -29,7 +29,8 @@ class Shells:
     def __init__(self, clock: Clock, kept: int | None = None) -> None:
         self._clock, self.kept = clock, kept
         self._placed: set[object] = set()
-        self._next_look = self._next_opening = 0.0
+        self._next_look = 0.0
+        self._next_opening = {False: 0.0, True: 0.0}
 
     def keeps(self, watch: object, *, always: bool = False) -> bool:
         """Whether this one has a place now; one that is free is taken. First come, first served."""
@@ -52,13 +53,17 @@ class Shells:
         self._next_look = max(self._next_look, now) + 1 / LOOKS_PER_S
         return max(self._next_look - now, least_s)
 
-    def opening_s(self) -> float:
-        """How long to wait before one more shell is opened because it is needed: 0 unless very many are."""
+    def opening_s(self, *, silent: bool) -> float:
+        """How long to wait before one more shell is opened because it is needed: 0 unless very many are.
+
+        Those of hosts that were `silent` when last asked wait for each other: a whole site may be, for days.
+        """
         now = self._clock.now()
-        self._next_opening = max(self._next_opening, now - AT_ONCE / OPENED_PER_S) + 1 / OPENED_PER_S
-        return max(self._next_opening - now, 0.0)
+        after = self._next_opening[silent]
+        self._next_opening[silent] = max(after, now - AT_ONCE / OPENED_PER_S) + 1 / OPENED_PER_S
+        return max(self._next_opening[silent] - now, 0.0)
 
     @property
     def crowded(self) -> bool:
-        """Whether one more would have to wait."""
-        return self._next_opening > self._clock.now()
+        """Whether one more, of a host that was not silent, would have to wait."""
+        return self._next_opening[False] > self._clock.now()

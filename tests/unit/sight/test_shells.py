@@ -230,3 +230,21 @@ def test_a_crowd_of_shells_that_are_needed_at_once_is_opened_at_a_bearable_rate(
         assert all(host.asked[-1] > REST_S - 2 for host in hosts)
 
     course(body, hosts=400)
+
+
+def test_a_site_that_is_silent_for_long_does_not_hold_up_a_host_that_is_needed_now() -> None:
+    async def body(watches: Sequence[HostWatch], hosts: Sequence[Host], _: Callable[[], object]) -> None:
+        await asyncio.sleep(REST_S - 1)
+        *site, other = hosts
+        for host in site:
+            host.silent = True
+        for watch in watches[:-1]:
+            watch.trouble(True)
+        await asyncio.sleep(120)
+        before = len(other.asked)
+        watches[-1].trouble(True)
+        await asyncio.sleep(0.01)
+        assert len(other.asked) == before + 1
+        assert not watches[-1].must_wait
+
+    course(body, hosts=400)
