@@ -133,7 +133,9 @@ class Hosts:
         looked_at = await body
         cores = (time.process_time() - cpu) / (time.monotonic() - wall)
         connections, memory = self.sshd.connections(), memory_mb() - self._before_mb
-        return Stretch(what, len(self.watches), connections, cores, memory, looked_at)
+        found = Stretch(what, len(self.watches), connections, cores, memory, looked_at)
+        print(found, file=sys.stderr)
+        return found
 
     async def end(self) -> None:
         """Watch no more, and have all connections closed."""

@@ -201,8 +201,8 @@ class HostWatch:
         return not self._is_open() and self._shells.crowded
 
     def _is_open(self) -> bool:
-        lately = isinstance(self.look, HostAnswer) and self._clock.now() - self.look.at < LINGER_S
-        return self._has_place or lately
+        look = self.look
+        return isinstance(look, HostAnswer) and (self._has_place or self._clock.now() - look.at < LINGER_S)
 
     async def _ask(self) -> None:
         paths, shell, begun = self._paths(), self._ports.shell, self._clock.now()

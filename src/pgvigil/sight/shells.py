@@ -15,7 +15,7 @@ REST_S: Final = 300.0
 SILENT_REST_S: Final = 60.0
 """… and at one whose shell did not answer: somebody may be putting that right."""
 AT_ONCE: Final = 100
-"""So many shells without a place are opened in one moment when they are needed …"""
+"""So many shells are opened in one moment when they are needed …"""
 OPENED_PER_S: Final = 30
 """… and so many a second after that: all at once they would take each other's time, and none be open."""
 
@@ -30,7 +30,7 @@ class Shells:
         self._clock, self.kept = clock, kept
         self._placed: set[object] = set()
         self._next_look = 0.0
-        self._next_opening = {False: 0.0, True: 0.0}
+        self._next_opening = dict.fromkeys((False, True), float("-inf"))
 
     def keeps(self, watch: object, *, always: bool = False) -> bool:
         """Whether this one has a place now; one that is free is taken. First come, first served."""

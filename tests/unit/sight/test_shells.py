@@ -232,6 +232,19 @@ def test_a_crowd_of_shells_that_are_needed_at_once_is_opened_at_a_bearable_rate(
     course(body, hosts=400)
 
 
+def test_kept_shells_are_opened_at_once_up_to_a_hundred_and_the_others_soon_after() -> None:
+    async def body(_: Sequence[HostWatch], hosts: Sequence[Host], __: Callable[[], object]) -> None:
+        await asyncio.sleep(0.01)
+        assert AT_ONCE <= sum(len(host.asked) for host in hosts) <= AT_ONCE + 1
+        await asyncio.sleep((len(hosts) - AT_ONCE) / OPENED_PER_S)
+        assert all(host.asked for host in hosts)
+        before = sum(len(host.asked) for host in hosts)
+        await asyncio.sleep(10 * CALM_S)
+        assert sum(len(host.asked) for host in hosts) - before >= 9 * len(hosts)
+
+    course(body, hosts=300, kept=300)
+
+
 def test_a_site_that_is_silent_for_long_does_not_hold_up_a_host_that_is_needed_now() -> None:
     async def body(watches: Sequence[HostWatch], hosts: Sequence[Host], _: Callable[[], object]) -> None:
         await asyncio.sleep(REST_S - 1)
