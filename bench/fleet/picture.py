@@ -6,6 +6,8 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 320
+NEAR: Final = 40
+"""So close to the next mark, a number goes to a line of its own."""
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 36, 48
 
 
@@ -33,12 +35,14 @@ def picture(points: Sequence[tuple[int, float]]) -> str:
         f'<text x="{LEFT - 8}" y="{y(mark) + 4:.1f}" text-anchor="end" fill="#555555">{mark}</text>'
         for mark in range(0, most + 1, step)
     ]
+    far = {n: all(n >= m or x(m) - x(n) > NEAR for m, _ in points) for n, _ in points}
     path = " ".join(f"{'L' if i else 'M'}{x(n):.1f} {y(us):.1f}" for i, (n, us) in enumerate(points))
     lines.append(f'<path d="{path}" fill="none" stroke="#0b6e99" stroke-width="2"/>')
     lines += [
         f'<circle cx="{x(nodes):.1f}" cy="{y(us):.1f}" r="4" fill="#0b6e99"/>'
         f'<text x="{x(nodes):.1f}" y="{y(us) - 10:.1f}" text-anchor="middle">{us:.0f}</text>'
-        f'<text x="{x(nodes):.1f}" y="{HEIGHT - 24}" text-anchor="middle" fill="#555555">{nodes:,}</text>'
+        f'<text x="{x(nodes):.1f}" y="{HEIGHT - (24 if far[nodes] else 8)}" text-anchor="middle"'
+        f' fill="#555555">{nodes:,}</text>'
         for nodes, us in points
     ]
     return "\n".join([*lines, "</svg>"]) + "\n"
