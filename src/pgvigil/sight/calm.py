@@ -16,10 +16,9 @@ def says_nothing_new(before: SqlLook | None, now: SqlLook) -> bool:
         return False
     if len(before.senders) != len(now.senders):
         return False
-    links = zip(before.senders, now.senders, strict=True)
-    return all(_link(old) == _link(new) for old, new in links) and _position_free(
-        before.role
-    ) == _position_free(now.role)
+    if any(_link(old) != _link(new) for old, new in zip(before.senders, now.senders, strict=True)):
+        return False
+    return _position_free(before.role) == _position_free(now.role)
 
 
 def _link(sender: Sender) -> tuple[object, ...]:
