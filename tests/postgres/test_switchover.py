@@ -29,7 +29,7 @@ def test_there_and_back_under_load_loses_nothing(guard: Guard, trio_of_servers: 
 
 def test_a_rehearsal_changes_nothing(guard: Guard) -> None:
     outcome = guard.order(Switchover(), dry_run=True)
-    assert outcome.result == "planned"
+    assert outcome.result == "planned", outcome
     assert any("stop PostgreSQL on pg1" in step for step in outcome.plan)
     assert guard.status()["generation"] == 1
 

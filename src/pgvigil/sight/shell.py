@@ -102,7 +102,7 @@ class HostWatch:
         since, now = self._needed_since, self._clock.now()
         if needed and since is None:
             self._needed_since = now
-            if not self._has_place and not self._is_recent():
+            if isinstance(self.look, NoShell) or not (self._has_place or self._is_recent()):
                 self._wake.set()
         elif not needed and since is not None:
             self._needed_since, self._wanted_at = None, now
@@ -110,7 +110,9 @@ class HostWatch:
     @property
     def is_known(self) -> bool:
         """Whether its last look is as young as if its shell were kept, or was waited for long enough."""
-        if self._has_place or self.troubled or self._ports.shell is None or self._is_recent():
+        if self.troubled or self._ports.shell is None:
+            return True
+        if not isinstance(self.look, NoShell) and (self._has_place or self._is_recent()):
             return True
         return self._needed_since is not None and self._clock.now() - self._needed_since > PATIENCE_S
 

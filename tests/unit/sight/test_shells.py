@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from pgvigil.model.record import Paths
-from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent
+from pgvigil.model.sighting import HostAnswer, HostLook, HostSilent, NoShell
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.ports.clock import SystemClock
 from pgvigil.ports.contract import NodePorts, Output, ShellLost
@@ -105,6 +105,31 @@ def test_with_places_for_all_nothing_changes() -> None:
 
     course(body, hosts=3, kept=3)
     course(body, hosts=3, kept=None)
+
+
+def test_a_command_right_after_the_start_waits_for_the_first_look() -> None:
+    """Else it were refused for want of a shell that nobody has tried yet."""
+
+    async def body(watches: Sequence[HostWatch], hosts: Sequence[Host], _: Callable[[], object]) -> None:
+        (watch,), (host,) = watches, hosts
+        assert not known(watch)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert known(watch)
+        watch.look = NoShell()  # as if SQL told only now where the data lies
+        watch.need(True)
+        assert not known(watch)
+        await asyncio.sleep(0.01)
+        assert len(host.asked) == 2
+        assert known(watch)
+        watch.need(False)
+        watch.look = NoShell()
+        watch.need(True)
+        host.silent = True
+        await asyncio.sleep(PATIENCE_S + 0.01)
+        assert known(watch)
+
+    course(body, kept=None)
 
 
 def test_hosts_without_a_place_are_looked_at_one_by_one_and_then_seldom() -> None:
