@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import yaml
 
+from bench.fleet.processes import Process
 from bench.outage.circumstances import Circumstances
 from pgvigil.api.gate import new_token, write_tokens
 from pgvigil.api.socket_client import SocketOperations
@@ -204,14 +205,14 @@ class Seen:
     probes: list[float] = field(default_factory=list)
     checks: list[float] = field(default_factory=list)
     failed: int = 0
-    rss: int = 0
+    memory_mb: float = 0.0
     cpu: float = 0.0
     rate: float = 0.0
     told: str = ""
 
     def row(self) -> list[str]:
         return [self.name, *percentiles(self.probes), *percentiles(self.checks), str(self.failed),
-                f"{self.rate:.0f}", f"{self.cpu:.0f}", f"{self.rss / 2**20:.0f}", self.told]  # fmt: skip
+                f"{self.rate:.0f}", f"{self.cpu:.0f}", f"{self.memory_mb:.0f}", self.told]  # fmt: skip
 
 
 HEAD = ["load", "probe p50 ms", "p99", "max", "check p50 ms", "p99", "max", "failed", "requests/s", "CPU %",
@@ -243,6 +244,7 @@ class Controller:
         self._log = (servers.home / "controller.log").open("wb")
         argv = [python, "-m", "pgvigil", "run", "--config", str(servers.home / "pgvigil.yaml")]
         self.process = subprocess.Popen(argv, stderr=self._log)
+        self.used = Process(self.process.pid)
 
     def status(self) -> list[dict[str, Any]]:
         try:
@@ -256,14 +258,6 @@ class Controller:
             if time.monotonic() > until:
                 raise SystemExit(f"not healthy: {[each['health'] for each in self.status()][:5]}")
             time.sleep(1)
-
-    def rss(self) -> int:
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return 1024 * int(text.partition("VmRSS:")[2].split()[0])
-
-    def cpu_s(self) -> float:
-        told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         self.process.terminate()
@@ -296,15 +290,15 @@ def measuring(controller: Controller, name: str) -> Iterator[Seen]:
         while not over.wait(0.5):
             for cluster in controller.status():
                 seen.probes += [node["probe_s"] for node in cluster["nodes"] if node["probe_s"] is not None]
-            seen.rss = max(seen.rss, controller.rss())
+            seen.memory_mb = max(seen.memory_mb, controller.used.memory_mb())
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    begun, before = time.monotonic(), controller.cpu_s()
+    begun, before = time.monotonic(), controller.used.cpu_s()
     try:
         yield seen
     finally:
-        seen.cpu = 100 * (controller.cpu_s() - before) / (time.monotonic() - begun)
+        seen.cpu = 100 * (controller.used.cpu_s() - before) / (time.monotonic() - begun)
         over.set()
         checker.join()
         sampler.join()

@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.fleet.processes import Process
 from bench.outage.columns import as_text
 from pgvigil.config.schema import ClusterSection
 from pgvigil.demo.binaries import find_postgres
@@ -80,7 +81,7 @@ def data_directory() -> Iterator[Path]:
 
 def memory_mb() -> float:
     """Resident, of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return Process(os.getpid()).memory_mb()
 
 
 async def _look(sshd: Sshd, data: Path) -> None:

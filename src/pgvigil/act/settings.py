@@ -66,10 +66,7 @@ async def set_running(bench: Bench, node: NodeName, settings: Mapping[str, str |
         await alter_system(bench, node, settings)
         await bench.sql(node, "select pg_reload_conf()")
     except QueryFailed as refused:
-        if refused.sqlstate != DENIED:
-            raise StepFailed(f"settings of {node} cannot be changed", detail=str(refused)) from refused
-        place = bench.place(node)
-        await write(place, settings)
+        place = await _write_instead(bench, node, settings, refused)
         reload = f'read -r p < {quoted(place.data_dir)}/postmaster.pid && kill -HUP "$p"'
         await place.must(reload, "reloading", within_s=3.0)
 
@@ -83,14 +80,23 @@ async def set_and_reload(bench: Bench, node: NodeName, settings: Mapping[str, st
     if not isinstance(control, OwnCommands) or not control.reload:
         await set_running(bench, node, settings)
         return
-    place = bench.place(node)
+    place = bench.place(node)  # before anything is changed
     try:
         await alter_system(bench, node, settings)
     except QueryFailed as refused:
-        if refused.sqlstate != DENIED:
-            raise StepFailed(f"settings of {node} cannot be changed", detail=str(refused)) from refused
-        await write(place, settings)
+        await _write_instead(bench, node, settings, refused)
     await place.must(control.reload, "reloading by its own command", within_s=OWN_RELOAD_S)
+
+
+async def _write_instead(
+    bench: Bench, node: NodeName, settings: Mapping[str, str | None], refused: QueryFailed
+) -> Place:
+    """Through the host, where the login may not. Raises StepFailed, also if another reason was given."""
+    if refused.sqlstate != DENIED:
+        raise StepFailed(f"settings of {node} cannot be changed", detail=str(refused)) from refused
+    place = bench.place(node)
+    await write(place, settings)
+    return place
 
 
 async def alter_system(bench: Bench, node: NodeName, settings: Mapping[str, str | None]) -> None:

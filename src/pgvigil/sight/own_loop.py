@@ -13,6 +13,7 @@ from typing import Final
 from pgvigil.model.units import Instant  # noqa: TC001  # as everywhere else
 from pgvigil.ports.contract import Clock
 from pgvigil.sight.bell import Wheel
+from pgvigil.sight.pace import Pace
 
 EVERY_S: Final = 0.1
 MEMORY_S: Final = 2.0
@@ -69,7 +70,7 @@ class OwnLoop:
         self._told_slowdown: Instant | None = None
         self._turned = clock.now()
         self._turn_s = 0.0
-        self._next_attempt = 0.0
+        self._attempts = Pace(clock, at_once=AT_ONCE, per_s=PER_S)
         self.busy = False
         """Whether it had too much to do in the last second or so."""
         self.slowdown = 1.0
@@ -140,9 +141,7 @@ class OwnLoop:
 
     def attempt_s(self) -> float:
         """How long to wait before one more session is tried beside a late one: a crowd must be bearable."""
-        now = self._clock.now()
-        self._next_attempt = max(self._next_attempt, now - AT_ONCE / PER_S) + 1 / PER_S
-        return min(max(self._next_attempt - now, 0.0), ATTEMPT_WAITS_S)
+        return min(self._attempts.turn_s(), ATTEMPT_WAITS_S)
 
     def _set_slowdown(self, turn_s: float) -> None:
         """By how long a turn of the loop took just now."""

@@ -7,6 +7,7 @@ second; a look over a new connection costs 12 ms (docs/measured.md#shells).
 from typing import Final
 
 from pgvigil.ports.contract import Clock
+from pgvigil.sight.pace import Pace
 
 LOOKS_PER_S: Final = 5
 """So many hosts without a place are looked at a second while all is calm: 7 to 9 % of a core."""
@@ -27,10 +28,12 @@ class Shells:
     """
 
     def __init__(self, clock: Clock, kept: int | None = None) -> None:
-        self._clock, self.kept = clock, kept
+        self.kept = kept
         self._placed: set[object] = set()
-        self._next_look = 0.0
-        self._next_opening = dict.fromkeys((False, True), float("-inf"))
+        self._looks = Pace(clock, at_once=0, per_s=LOOKS_PER_S)
+        self._openings, self._openings_of_silent = (
+            Pace(clock, at_once=AT_ONCE, per_s=OPENED_PER_S) for _ in range(2)
+        )
 
     def keeps(self, watch: object, *, always: bool = False) -> bool:
         """Whether this one has a place now; one that is free is taken. First come, first served."""
@@ -49,21 +52,16 @@ class Shells:
 
     def turn_s(self, *, least_s: float = 0.0) -> float:
         """How long until the turn for one more look at a host without a place. Each call takes a turn."""
-        now = self._clock.now()
-        self._next_look = max(self._next_look, now) + 1 / LOOKS_PER_S
-        return max(self._next_look - now, least_s)
+        return max(self._looks.turn_s(), least_s)
 
     def opening_s(self, *, silent: bool) -> float:
         """How long to wait before one more shell is opened because it is needed: 0 unless very many are.
 
         Those of hosts that were `silent` when last asked wait for each other: a whole site may be, for days.
         """
-        now = self._clock.now()
-        after = self._next_opening[silent]
-        self._next_opening[silent] = max(after, now - AT_ONCE / OPENED_PER_S) + 1 / OPENED_PER_S
-        return max(self._next_opening[silent] - now, 0.0)
+        return (self._openings_of_silent if silent else self._openings).turn_s()
 
     @property
     def crowded(self) -> bool:
         """Whether one more, of a host that was not silent, would have to wait."""
-        return self._next_opening[False] > self._clock.now()
+        return self._openings.is_crowded

@@ -69,7 +69,7 @@ class Streams:
         return any(now - since > OWED_LONG_S for since in self.owed(node).values())
 
     def _note_slots(self, node: NodeName, look: Answer) -> None:
-        if self._facts.get(node) is look.facts and node in self._idle:
+        if self._facts.get(node) is look.facts:
             return
         self._facts[node] = look.facts
         before = self._idle.get(node, {})

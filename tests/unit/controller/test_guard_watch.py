@@ -1,7 +1,6 @@
 """Renewals: what is believed of a guard, and how long its lease may last by the controller's own clock."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +14,7 @@ from pgvigil.ports.contract import NodePorts, Output, ShellLost
 from pgvigil.ports.guard import config_id, guard_config
 from pgvigil.sight.guard import GuardWatch
 from tests.builders import BIN_DIR, DATA_DIR, a_cluster, changed_spec
+from tests.fake_shell import FakeShell
 from tests.unit.controller.test_guards import beat, never, pulse_text
 
 SPEC = changed_spec(a_cluster(), fencing=Fencing(WhenUnreachable.WAIT, guard=True)).spec
@@ -37,7 +37,7 @@ class Time:
         return datetime.now(UTC)
 
 
-class Host:
+class Host(FakeShell):
     """A node's shell: what it says of its guard, and whether a lease gets through."""
 
     def __init__(self, clock: Time) -> None:
@@ -54,19 +54,6 @@ class Host:
         if not self.grants:
             raise ShellLost("no answer")
         return Output(self.status)
-
-    async def run(
-        self,
-        script: str,
-        *,
-        stdin: bytes = b"",
-        within_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Output:
-        raise ShellLost("not asked")
-
-    def keep(self, kept: bool) -> None:
-        return
 
     def close(self) -> None:
         self.asked.append("closed")

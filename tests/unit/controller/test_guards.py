@@ -17,6 +17,7 @@ from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import NodePorts, NoReply, Output, Session, ShellLost
 from pgvigil.ports.guard import VERSION, Pulse, read_pulse
 from tests.builders import DATA_DIR, a_cluster, changed_node, changed_spec
+from tests.fake_shell import FakeShell
 
 PG1 = NodeName("pg1")
 GUARDED = changed_spec(a_cluster("pg1* pg2 pg3"), fencing=Fencing(WhenUnreachable.WAIT, guard=True))
@@ -72,7 +73,7 @@ def test_an_answer_that_is_none_is_refused() -> None:
         read_pulse("sh: command not found", "abc")
 
 
-class SaidShell:
+class SaidShell(FakeShell):
     """A host that answers what the test says, and remembers what it was told to do."""
 
     def __init__(self, ways: dict[str, str], pulse: str) -> None:
@@ -96,9 +97,6 @@ class SaidShell:
             return Output(0, self.pulse.encode())
         self.told.append(script)
         return Output(self.status, b"", b"disk full" if self.status else b"")
-
-    def keep(self, kept: bool) -> None:
-        return
 
     def close(self) -> None:
         self.told.append("closed")

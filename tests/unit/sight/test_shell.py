@@ -1,7 +1,6 @@
 """What a host's looks, one after another, say together."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -13,11 +12,12 @@ from pgvigil.ports.contract import NodePorts, Output
 from pgvigil.sight.shell import HostWatch
 from pgvigil.sight.shells import Shells
 from tests.builders import a_cluster
+from tests.fake_shell import FakeShell
 
 CLOCK_S = 1_800_000_000.0
 
 
-class Host:
+class Host(FakeShell):
     """A shell that tells one process state after another, and the last one for ever; the rest where asked."""
 
     def __init__(self, *states: str) -> None:
@@ -27,22 +27,6 @@ class Host:
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         rest = f"free=2048\nclock={CLOCK_S}\n" if "clock=" in script else ""
         return Output(0, f"ok=1\npid=4711\nstate={state}\n{rest}".encode())
-
-    async def run(
-        self,
-        script: str,
-        *,
-        stdin: bytes = b"",
-        within_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Output:
-        return await self.ask(script, within_s=within_s)
-
-    def keep(self, kept: bool) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 def looks_at(*states: str) -> list[HostAnswer]:

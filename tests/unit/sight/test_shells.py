@@ -14,10 +14,11 @@ from pgvigil.sight.shell import CALM_S, PATIENCE_S, WANTED_S, HostWatch
 from pgvigil.sight.shells import AT_ONCE, LOOKS_PER_S, OPENED_PER_S, REST_S, SILENT_REST_S, Shells
 from pgvigil.sim.clock import SimClock, VirtualLoop
 from tests.builders import a_cluster
+from tests.fake_shell import FakeShell
 
 
 @dataclass
-class Host:
+class Host(FakeShell):
     """A shell that notes when it was asked, and whether it is to stay open."""
 
     asked: list[float] = field(default_factory=list)
@@ -30,21 +31,8 @@ class Host:
             raise ShellLost("no answer")
         return Output(0, b"ok=1\npid=4711\nstate=S\n")
 
-    async def run(
-        self,
-        script: str,
-        *,
-        stdin: bytes = b"",
-        within_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Output:
-        raise AssertionError("no job is run here")
-
     def keep(self, kept: bool) -> None:
         self.kept.append(kept)
-
-    def close(self) -> None:
-        return
 
 
 Course = Callable[[Sequence[HostWatch], Sequence[Host], Callable[[], object]], Awaitable[None]]
