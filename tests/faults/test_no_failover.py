@@ -8,10 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.faults.product import Sections
 from tests.faults.trial import QUICK, Trial, trial, writing_from
 from tests.lab import Cluster, LabHost, faults
 
 pytestmark = pytest.mark.faults
+
+PATIENT: Sections = {"failover": {"restart_grace": "60s"}}
+"""Crash recovery and a start can take long on a machine that has too much to do."""
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.2, 1.8])
@@ -131,7 +135,7 @@ def test_a_firewall_that_refuses_for_a_server_that_runs(trio: Cluster) -> None:
 
 
 def test_a_killed_backend_makes_the_server_restart_itself(trio: Cluster) -> None:
-    with trial(trio) as run:
+    with trial(trio, PATIENT) as run:
         faults.kill_backend(run.first)
         run.product.wait_for(lambda: bool(run.writer.ends), "the restart is felt")
         run.await_writes()
@@ -140,7 +144,7 @@ def test_a_killed_backend_makes_the_server_restart_itself(trio: Cluster) -> None
 
 
 def test_a_stop_that_is_over_within_its_grace(trio: Cluster) -> None:
-    with trial(trio) as run:
+    with trial(trio, PATIENT) as run:
         faults.stop_clean(run.first)
         run.product.wait_for(lambda: bool(run.product.found("primary_restarting")), "the stop is seen")
         faults.start(run.first)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.lab.relay import no_offload
 NETNS_DIR = Path("/run/netns")
 PREFIX = "pgv-"
 CLONE_NEWNET = 0x40000000
-LAB_DIR = Path("/tmp")
+LAB_DIR = Path(tempfile.gettempdir())
 RELAY = Path(__file__).with_name("relay.py")
 
 _libc = ctypes.CDLL(None, use_errno=True)

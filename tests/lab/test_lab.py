@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.lab import Cluster, Lab, LabError, LabHost, Writer, await_that, faults
-from tests.lab.netns import NETNS_DIR, PREFIX, in_netns
+from tests.lab.netns import LAB_DIR, NETNS_DIR, PREFIX, in_netns
 
 pytestmark = [
     pytest.mark.faults,
@@ -289,7 +289,7 @@ def test_a_killed_lab_ends_its_hosts_and_the_next_one_cleans_up() -> None:
     with Lab() as other:
         assert other.id != lab_id
     assert not list(NETNS_DIR.glob(f"{PREFIX}{lab_id}-*"))
-    assert not Path(f"/tmp/{PREFIX}{lab_id}").exists()
+    assert not (LAB_DIR / f"{PREFIX}{lab_id}").exists()
 
 
 def test_two_labs_do_not_see_each_other() -> None:

@@ -8,7 +8,7 @@ from pgvigil.controller.operations import Result
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.model.command import DemoteSite, Drill, Failover, PromoteSite, RestartServers, Switchover
 from pgvigil.model.spec import Protection
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import Lsn, NodeName
 from tests.postgres.guard import Guard, guarding
 from tests.postgres.sites import DR, MAIN, Sites, follower, make_sites
 
@@ -179,16 +179,23 @@ def test_a_primary_whose_last_wal_the_other_site_does_not_get_serves_again(sites
         wait_until(lambda: answering(guard, MAIN) == ["dr/b1", "dr/b2"], within_s=10, what="dr to be seen")
         wait_until(lambda: sends_to(a1, "dr/b1"), within_s=30, what="b1 to stream from a1")
 
+        last = ""
+
         def demoted() -> bool:
+            nonlocal last
             outcome = guard.order(DemoteSite(), cluster=MAIN)
+            last = outcome.data.get("last_checkpoint", "")
             assert outcome.result in (Result.DONE, Result.REFUSED), (
                 outcome
             )  # not before it was seen to stream
             return outcome.result is Result.DONE
 
         wait_until(demoted, within_s=20, what="a1 to be demoted")
-        assert guard.order(PromoteSite(handed_over=True), cluster=DR).result is Result.DONE
-        b1.sql("insert into t values (3)")
+        handed_over = PromoteSite(handed_over=Lsn.parse(last))
+        # Refused until a look has seen that somebody has it.
+        wait_until(lambda: guard.order(handed_over, cluster=DR).result is Result.DONE, within_s=20, what=DR)
+        new = {"b1": b1, "b2": b2}[guard.status(DR)["primary"]]
+        new.sql("insert into t values (3)")
         for server in (a1, a2):
             await_rows(server, 3)
         assert in_recovery(sites.main)

@@ -1,5 +1,6 @@
 """`promote-site`, `demote-site`: which of two clusters takes writes, on record and in the file."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -22,9 +23,11 @@ from pgvigil.controller.operations import Json, Outcome, Result
 from pgvigil.errors import ConfigError, Unsafe, UsageError
 from pgvigil.model.command import DemoteSite, PromoteSite
 from pgvigil.model.spec import ClusterSpec
-from pgvigil.model.units import NodeName
+from pgvigil.model.units import Lsn, NodeName
 
 PANEL = "Operate"
+SEEN_WITHIN_S = 10.0
+"""The last WAL has arrived; a look at who received it comes within a second or two."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -212,18 +215,32 @@ def _change_places(call: _Call, *, yes: bool, dry_run: bool) -> Outcome:
     if stopped.result is not Result.DONE:
         call.put_back(change)
         return replace(stopped, detail=f"{stopped.detail}; {other.name} goes on".lstrip("; "))
-    promoted = call.order(ours, PromoteSite(call.to, handed_over=True))
+    last = Lsn.parse(stopped.data.get("last_checkpoint", "0/0"))
+    promoted = _promoted_complete(call, ours, call.to, last)
     if promoted.result is Result.DONE:
         text = f"{promoted.text}; {other.name} follows {name} now"
         return replace(promoted, text=text, plan=plan, data={**promoted.data, "diff": change.diff})
-    return _undone(call, other, change, promoted)
+    return _undone(call, other, change, promoted, last)
 
 
-def _undone(call: _Call, other: ClusterSpec, change: changing.Change, failed: Outcome) -> Outcome:
+def _promoted_complete(call: _Call, spec: ClusterSpec, to: NodeName | None, last: Lsn) -> Outcome:
+    """Promote it once a node of it was seen to have the last checkpoint of who handed over to it."""
+
+    def has_it() -> bool:
+        nodes = [node for node in call.status(spec)["nodes"] if to in (None, node["name"])]
+        return any(Lsn.parse(node["lsn"] or "0/0") > last for node in nodes)
+
+    until = time.monotonic() + SEEN_WITHIN_S
+    while not has_it() and time.monotonic() < until:
+        time.sleep(0.1)
+    return call.order(spec, PromoteSite(to, handed_over=last))
+
+
+def _undone(call: _Call, other: ClusterSpec, change: changing.Change, failed: Outcome, last: Lsn) -> Outcome:
     """Nobody takes writes: the other cluster gets its primary back. A promotion that only is slow goes on."""
     if call.status(call.spec)["standby_cluster"] is False:
         return replace(failed, hint=f"the promotion goes on; see: pgvigil status {call.spec.name}")
-    back = call.order(other, PromoteSite(handed_over=True))
+    back = _promoted_complete(call, other, None, last)
     if back.result is not Result.DONE:
         hint = f"nobody takes writes: pgvigil promote-site {call.spec.name}, or {other.name} with --force"
         return replace(failed, result=Result.FAILED, detail=f"{failed.detail}; {back.text}", hint=hint)

@@ -171,7 +171,8 @@ def _follow_up_site(order: Order, record: ClusterRecord, view: ClusterView) -> N
             order.finish(Result.FAILED, text, detail="nothing was changed; nothing was lost", hint=hint)
         return
     if isinstance(order.command, DemoteSite):
-        order.finish(Result.DONE, "it is a standby cluster now; nobody in it takes writes")
+        text, last = "it is a standby cluster now; nobody in it takes writes", record.primary_lsn
+        order.finish(Result.DONE, text, data={"last_checkpoint": str(last)} if last else None)
         return
     waiting = [
         node.name

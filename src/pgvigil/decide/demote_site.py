@@ -16,7 +16,7 @@ from pgvigil.model.record import Fenced, Origin, Phase
 from pgvigil.model.sighting import HostAnswer, SenderState
 from pgvigil.model.spec import FollowedCluster
 from pgvigil.model.step import Act, Checkpoint, Decision, Fence, Hold, Stage, Stop, StopMode
-from pgvigil.model.units import NodeName, SystemId
+from pgvigil.model.units import Lsn, NodeName, SystemId
 from pgvigil.model.vantage import FarLook
 
 KEEP: Final = "it stays as it is"
@@ -71,7 +71,7 @@ def _stopped(situation: Situation, host: HostAnswer, there: FollowedCluster) -> 
         evidence = (
             f"the other cluster has received the shutdown checkpoint of {name} at {control.checkpoint}",
         )
-        return _follows(situation, "demote_site", evidence)
+        return _follows(situation, "demote_site", evidence, last=control.checkpoint)
     if situation.silent_s() < CATCH_UP_WITHIN_S:
         return Hold("catching_up", f"cluster {there.name} is receiving the last WAL of {name}")
     return undo(situation, f"cluster {there.name} did not receive the last WAL in time")
@@ -131,8 +131,8 @@ def _copied(situation: Situation) -> bool:
     return bool(streams) and all(streams)
 
 
-def _follows(situation: Situation, rule: str, evidence: tuple[str, ...]) -> Act:
-    """On record first; then nobody here takes writes any more."""
+def _follows(situation: Situation, rule: str, evidence: tuple[str, ...], last: Lsn = Lsn(0)) -> Act:
+    """On record first; then nobody here takes writes any more. `last`: the shutdown checkpoint."""
     record = situation.record
     follows = settled(
         situation,
@@ -144,6 +144,7 @@ def _follows(situation: Situation, rule: str, evidence: tuple[str, ...]) -> Act:
         sync=None,
         sync_next=None,
         fenced=Fenced.STOPPED if is_down(situation.primary) else None,
+        primary_lsn=last,
     )
     fence = Fence(record.primary, follows.generation, StopMode.FAST)
     steps = (fence,) if isinstance(situation.primary.host, HostAnswer) else ()

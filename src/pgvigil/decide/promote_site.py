@@ -4,7 +4,7 @@ Whether the other cluster is gone nobody can prove from here. So it is refused a
 lives, and what may be lost is told as far as it is known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pgvigil.decide.election import elect
@@ -13,6 +13,7 @@ from pgvigil.decide.situation import Situation
 from pgvigil.errors import Unsafe, UsageError
 from pgvigil.model.command import PromoteSite, Refused
 from pgvigil.model.record import Origin, Phase
+from pgvigil.model.sighting import NodeView
 from pgvigil.model.spec import FollowedCluster
 from pgvigil.model.step import Act
 from pgvigil.model.units import Lsn, NodeName, bytes_text
@@ -37,7 +38,9 @@ def begin(situation: Situation, command: PromoteSite) -> Act | Refused:
         hint = f"have it count: pgvigil promote-site {spec.name} --to {stale[0]} --force; or stop it first"
         return Refused(Unsafe(f"{', '.join(stale)} takes writes already", hint=hint))
     any_lag = command.to is None or command.force
-    election = elect(situation, wanted=command.to, any_lag=any_lag, forced=True)
+    election = elect(
+        situation, wanted=command.to, any_lag=any_lag, forced=True, objection=_lacks(command.handed_over)
+    )
     if election.chosen is None:
         hint = f"see: pgvigil status {spec.name}"
         return Refused(
@@ -68,7 +71,24 @@ def _act(situation: Situation, command: PromoteSite, chosen: NodeName, at: Lsn) 
     record = synchronous(replace(situation, record=record))
     stages = promotion_stages(replace(situation, record=record), chosen, at)
     reason = f"promote {chosen}: {situation.spec.name} takes writes of its own from now on"
-    return Act("promote_site", reason, record, stages, tuple(_known_loss(situation, chosen, at)))
+    evidence = _known_loss(situation, chosen, at) if command.handed_over is None else _complete(command, at)
+    return Act("promote_site", reason, record, stages, tuple(evidence))
+
+
+def _complete(command: PromoteSite, at: Lsn) -> Iterator[str]:
+    last = Lsn(command.handed_over or 0)
+    yield f"it has everything up to {at}, beyond the other cluster's last checkpoint at {last}"
+
+
+def _lacks(last: int | None) -> Callable[[NodeView], str]:
+    """What speaks against a node where nothing may be lost: commits before `last` that it does not have."""
+
+    def objection(node: NodeView) -> str:
+        if last is None or (node.standby and node.standby.furthest > last):
+            return ""
+        return f"it has not received the last checkpoint of the other cluster, at {Lsn(last)}"
+
+    return objection
 
 
 def _known_loss(situation: Situation, chosen: NodeName, at: Lsn) -> Iterator[str]:
@@ -91,7 +111,7 @@ def _lives(situation: Situation, command: PromoteSite) -> Iterator[Unsafe]:
     """Signs of life of the other cluster, each with what to do."""
     there, far, cluster = situation.spec.standby_of, situation.view.far, situation.spec.name
     if there is None:
-        yield from () if command.handed_over else _feeds(situation, None)
+        yield from _feeds(situation, None) if command.handed_over is None else ()
         return
     planned = f"to change places without loss: pgvigil promote-site {cluster} --planned"
     anyway = "if it must be, --force: then both take writes, and those there will be lost"
@@ -99,7 +119,7 @@ def _lives(situation: Situation, command: PromoteSite) -> Iterator[Unsafe]:
         what = f"{far.primary.name} of the cluster that is followed takes writes"
         detail = f"it is at {far.primary.end} on timeline {far.primary.timeline}"
         yield Unsafe(what, detail=detail, hint=f"{planned}; {anyway}")
-    if command.handed_over:
+    if command.handed_over is not None:
         return
     if far is None:
         yield Unsafe(f"cluster {there.name} was not looked at yet", hint="give the command again in a moment")

@@ -156,8 +156,11 @@ class PromoteSite:
 
     to: NodeName | None = None
     force: bool = False
-    handed_over: bool = False
-    """The other cluster was made a standby cluster in good order: that its nodes answer hinders nothing."""
+    handed_over: int | None = None
+    """The WAL position of the other cluster's last checkpoint: it was made a standby cluster in good order.
+
+    That its nodes answer hinders nothing, and who has not received that checkpoint is not promoted.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +285,8 @@ def _about(command: "Command") -> Iterator[str]:
         if value == each.default or each.name in ("who", "comment", "copying"):
             continue
         match value:
+            case int() if each.name == "handed_over":
+                yield "handed-over"
             case bool():
                 yield each.name.replace("_", "-") if value else "off"
             case Mapping() | tuple():

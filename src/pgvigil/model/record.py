@@ -177,7 +177,8 @@ class ClusterRecord:
     restarts: tuple[datetime, ...] = ()
     """When the primary was started again where it is, newest last (for the cool-down)."""
     primary_lsn: Lsn = Lsn(0)
-    """The primary's last known position, noted when a failover began (for `max_lag`)."""
+    """The primary's last known position, noted when a failover began (for `max_lag`); of who handed its
+    writes over to another cluster, its shutdown checkpoint."""
     paths: Mapping[NodeName, Paths] = field(default_factory=dict)
     sync: SyncSet | None = None
     """Who has acknowledged every commit that the primary acknowledged. None: not managed (`async`)."""

@@ -51,7 +51,7 @@ from pgvigil.model.command import (
 )
 from pgvigil.model.spec import CheckpointPace
 from pgvigil.model.step import Copying, RebuildMethod
-from pgvigil.model.units import ClusterName, NodeName
+from pgvigil.model.units import ClusterName, Lsn, NodeName
 
 ORDERS, PG2, PG3 = ClusterName("orders"), NodeName("pg2"), NodeName("pg3")
 EVERY_COMMAND: list[Command] = [
@@ -62,7 +62,7 @@ EVERY_COMMAND: list[Command] = [
     Rejoin(PG2, RebuildMethod.CLONE, copying=Copying(PG2, 2**20, CheckpointPace.SPREAD)),
     FollowUpstream(PG3, PG2),
     PromoteSite(PG2, force=True),
-    PromoteSite(handed_over=True),
+    PromoteSite(handed_over=Lsn(0x3000148)),
     DemoteSite(),
     PromoteNode(PG2),
     Pause(),

@@ -94,6 +94,12 @@ def refusal(cluster: Cluster, command: PromoteSite | DemoteSite | Failover | Swi
     return answered.error.what
 
 
+def refused_detail(cluster: Cluster, command: PromoteSite) -> str:
+    outcome = answer(cluster, command)
+    assert isinstance(outcome, Refused)
+    return outcome.error.detail
+
+
 def test_a_healthy_standby_cluster_needs_nothing() -> None:
     assert rule(a_site()) == "rest"
     assert repairs(a_site()) == []
@@ -204,7 +210,20 @@ def test_it_is_not_promoted_while_the_other_cluster_lives() -> None:
     )
     assert refusal(seeing(unheard(a_site()), None), PromoteSite()) == "cluster main was not looked at yet"
     assert isinstance(answer(a_site(), PromoteSite(force=True)), Act)
-    assert isinstance(answer(half, PromoteSite(handed_over=True)), Act)
+    assert isinstance(answer(half, PromoteSite(handed_over=Lsn(HERE - 8))), Act)
+
+
+def test_handed_over_nobody_is_promoted_who_lacks_the_last_checkpoint() -> None:
+    """A look may be older than what the other cluster sent last, and a cascading standby may be behind."""
+    cluster, last = unheard(a_site()), Lsn(HERE)
+    wrong = f"pg2: it has not received the last checkpoint of the other cluster, at {last}"
+    assert wrong in refused_detail(cluster, PromoteSite(handed_over=last))
+    act = answer(in_role(cluster, "pg1", received=Lsn(HERE + 0x78)), PromoteSite(handed_over=last))
+    assert isinstance(act, Act)
+    assert act.record is not None
+    assert (act.record.primary, act.record.at_least) == ("pg1", HERE + 0x78)
+    behind = in_role(cluster, "pg2", received=Lsn(HERE + 0x78))
+    assert "pg1: it has not" in refused_detail(behind, PromoteSite(NodeName("pg1"), handed_over=last))
 
 
 def test_the_furthest_is_promoted_with_the_record_first_and_the_loss_told() -> None:
@@ -304,6 +323,7 @@ def test_as_planned_the_primary_is_stopped_and_follows_only_when_the_other_site_
     complete = seeing(at_rest, far("main/a1", primary="nobody", at=Lsn(HERE + 0x78)))
     record = recorded(complete)
     assert (record.standby_cluster, record.phase, record.primary) == (True, Phase.STABLE, "pg1")
+    assert record.primary_lsn == HERE
 
 
 def test_a_site_that_was_copied_anew_follows_although_the_timelines_are_the_same() -> None:
