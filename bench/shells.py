@@ -42,7 +42,6 @@ from pgvigil.sight.shells import LOOKS_PER_S, Shells
 from pgvigil.wiring import node_ports
 from tests.contract.sshd import Sshd, running_sshd
 from tests.postgres.guard import Guard, cluster_spec, guarding
-from tests.postgres.test_shells_on_demand import is_at_rest
 
 WITHIN_S = 120.0
 LOOKS = 100
@@ -176,7 +175,7 @@ def outage(guard: Guard, sshd: Sshd, servers: Servers, writer: Writer, *, kept: 
     """One failover, in seconds without writes; everything is well again, and at rest, before it."""
     guard.await_health(within_s=WITHIN_S)
     wait_until(
-        lambda: sshd.connections() == 3 if kept else is_at_rest(guard, sshd),
+        lambda: sshd.connections() == 3 if kept else guard.is_calm() and not sshd.connections(),
         within_s=WITHIN_S,
         what="connections as they are while all is calm",
     )

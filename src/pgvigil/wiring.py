@@ -55,9 +55,10 @@ from pgvigil.store.sharing import shared_store
 from pgvigil.store.sqlite import FILE_NAME, SqliteStore
 from pgvigil.store.transactions import Transactions
 
-"""Controllers that share a fleet look after each other this often, or six times in a lease's time."""
 FIRST_ANSWER_S = 5.0
 """So long a health check waits for the first look: a "no" before it would take nodes out of service."""
+FLEET_CHANGES_S = 60.0
+"""So often it is looked whether clusters came."""
 COMMAND_ENDS_S = 30.0
 """How long a starting controller waits for a command that holds the state."""
 
@@ -248,7 +249,8 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
             shared = _shared(fleet, roster, store, config.store)
             ops = shared or fleet
             if shared and roster and peers:
-                group.create_task(letters(roster, shared).attend())
+                letters = Letters(EtcdMailbox(roster), roster.name, shared.order_here)
+                group.create_task(letters.attend())
                 group.create_task(peers.attend(shared.spec))
 
             async def reload() -> str:
@@ -275,8 +277,13 @@ async def run_controller(config: Config, *, reread: Callable[[], Config]) -> Non
 
 async def _leave_to_itself(fleet: Fleet) -> None:
     """What a fleet is made of stays: the collector of cycles need not go through it, which takes seconds."""
-    await fleet.looked()
-    gc.freeze()
+    known: frozenset[ClusterName] = frozenset()
+    while True:  # clusters come on reload, and from other controllers
+        await fleet.looked()
+        if fleet.names - known:
+            gc.freeze()
+        known = fleet.names
+        await asyncio.sleep(FLEET_CHANGES_S)
 
 
 async def migrate_store(config: Config, to: str, *, dry_run: bool) -> dict[str, int]:
@@ -321,11 +328,6 @@ async def _to_sqlite(
     return what.counts()
 
 
-def letters(roster: EtcdRoster, shared: SharedFleet) -> Letters:
-    """Where the other controllers hand in commands for this one."""
-    return Letters(EtcdMailbox(roster), roster.name, shared.order_here)
-
-
 async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckItem]:
     """Look once at these clusters and etcd, and say what is not as it should be; changes nothing."""
     wanted = [spec for spec in config.clusters if spec.name in clusters]
@@ -336,7 +338,6 @@ async def check(config: Config, clusters: Sequence[ClusterName]) -> list[CheckIt
 
 
 async def _check(wanted: Sequence[ClusterSpec]) -> list[CheckItem]:
-
     async def one(spec: ClusterSpec) -> list[CheckItem]:
         nodes, witnesses = {node.name: node_ports(node) for node in spec.nodes}, witness_shells(spec)
         endpoints = make_endpoints(spec)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from pgvigil.api.letters import Letters
 from pgvigil.controller.forwarding import Forwarding
 from pgvigil.controller.operations import Result
 from pgvigil.controller.shared_fleet import SharedFleet
@@ -19,7 +20,7 @@ from pgvigil.model.units import ClusterName, NodeName
 from pgvigil.ports.clock import SystemClock
 from pgvigil.store.mailbox import EtcdMailbox
 from pgvigil.store.sharing import shared_store
-from pgvigil.wiring import letters, make_fleet
+from pgvigil.wiring import make_fleet
 from tests.builders import a_cluster
 from tests.etcd import Etcd, etcd_servers, needs_etcd
 
@@ -75,9 +76,10 @@ async def controller(spec: EtcdSpec, specs: list[ClusterSpec]) -> AsyncIterator[
     clock, log = SystemClock(), structlog.get_logger()
     async with shared_store(spec, spec.name, [each.name for each in specs]) as (store, roster):
         fleet = make_fleet(store, lease=roster)
-        others = Forwarding(EtcdMailbox(roster), roster.name, log)
+        mailbox = EtcdMailbox(roster)
+        others = Forwarding(mailbox, roster.name, log)
         shared = SharedFleet(fleet, roster, store, clock, log, others, poll_s=0.1, settle_s=0.5)
-        attending = asyncio.create_task(letters(roster, shared).attend())
+        attending = asyncio.create_task(Letters(mailbox, roster.name, shared.order_here).attend())
         try:
             async with shared.running(specs):
                 yield shared

@@ -119,6 +119,14 @@ class Guard:
     def primary(self, cluster: str = "") -> str:
         return str(self.status(cluster)["primary"])
 
+    def knows_hosts(self) -> bool:
+        """Whether every host's last look says that its server runs."""
+        return all(node["postmaster"] == "running" for node in self.status()["nodes"])
+
+    def is_calm(self) -> bool:
+        """All is well, and every host was looked at."""
+        return self.status()["health"] == "ok" and self.knows_hosts()
+
     def order(
         self, command: Command, *, dry_run: bool = False, within_s: float = 60.0, cluster: str = ""
     ) -> Outcome:

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,14 +50,8 @@ def spec(servers: Servers, trio_of_servers: Trio, sshd: Sshd) -> ClusterSpec:
     return replace(local, nodes=tuple(replace(node, shell=way) for node in local.nodes))
 
 
-def all_known(guard: Guard) -> bool:
-    """Whether every host's last look says that its server runs."""
-    return all(node["postmaster"] == "running" for node in guard.status()["nodes"])
-
-
 def is_at_rest(guard: Guard, sshd: Sshd) -> bool:
-    """All is well, every host was looked at, and no connection is left."""
-    return guard.status()["health"] == "ok" and all_known(guard) and not sshd.connections()
+    return guard.is_calm() and not sshd.connections()
 
 
 def test_connections_are_closed_while_all_is_calm_and_a_killed_primary_is_replaced_and_rejoined(
@@ -81,7 +74,7 @@ def test_connections_are_closed_while_all_is_calm_and_a_killed_primary_is_replac
 
 def test_as_many_connections_stay_as_there_are_places(spec: ClusterSpec, sshd: Sshd) -> None:
     with guarding(spec, shells_kept=1) as guard:
-        wait_until(partial(all_known, guard), within_s=120, what="each host is looked at")
+        wait_until(guard.knows_hosts, within_s=120, what="each host is looked at")
         wait_until(lambda: sshd.connections() == 1, within_s=120, what="one connection is left")
         for _ in range(30):
             assert sshd.connections() == 1

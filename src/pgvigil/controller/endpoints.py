@@ -16,6 +16,7 @@ from pgvigil.model.endpoint import Aim
 from pgvigil.model.record import Level
 from pgvigil.model.units import Generation, Instant, NodeName
 from pgvigil.ports.contract import Clock, Endpoint
+from pgvigil.sight.bell import heard
 
 MOVE_S: Final = 5.0
 """One attempt is given up after this."""
@@ -112,11 +113,7 @@ class _Course:
     async def _wait(self) -> None:
         """Until there is a new aim, or it is time to try or to look again."""
         pause = BACKOFF_S[min(self._failures, len(BACKOFF_S)) - 1] if self._failures else LOOK_AGAIN_S
-        try:
-            async with asyncio.timeout(pause):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        await heard(self._news, pause)
 
     async def _attempt(self, aim: Aim) -> None:
         """One attempt, ended when a newer aim says otherwise."""

@@ -22,6 +22,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.step import Hold, Plan
 from pgvigil.model.units import ClusterName, Generation, NodeName
 from pgvigil.ports.contract import Clock, Store
+from pgvigil.sight.bell import heard
 from pgvigil.sight.own_loop import OwnLoop
 
 MADE_AT_ONCE = 4
@@ -111,6 +112,11 @@ class Fleet:
         await asyncio.wait({guarded.task})
         await guarded.controller.journal.flush()
 
+    @property
+    def names(self) -> frozenset[ClusterName]:
+        """The clusters that are guarded here now."""
+        return frozenset(self._clusters)
+
     async def looked(self) -> None:
         """Until every cluster has been looked at once, and taken over if that is possible."""
         for guarded in tuple(self._clusters.values()):
@@ -120,9 +126,7 @@ class Fleet:
         """Until that cluster has been looked at, if its controller was just started; or time is over."""
         guarded = self._clusters.get(cluster)
         if guarded and not guarded.controller.first_look.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await guarded.controller.first_look.wait()
+            await heard(guarded.controller.first_look, within_s)
 
     async def endpoints_settled(self, *, within_s: float) -> None:
         """Until the endpoints of all clusters lead where they ought to, or the time is over."""

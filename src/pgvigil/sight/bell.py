@@ -1,6 +1,7 @@
 """Waiting that is cheap enough for thousands a second: to be rung, or until a time is over."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -128,3 +129,10 @@ class News(asyncio.Event):
         """Return at once if there is news, else when there is, or after `limit_s`."""
         if not self.is_set():
             await self._bell.wait(limit_s)
+
+
+async def heard(event: asyncio.Event, limit_s: float) -> None:
+    """Return when the event is set, or after `limit_s`. For waits that are few: a timer each."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):  # wait_for may lose a cancellation before 3.12
+            await event.wait()

@@ -20,6 +20,7 @@ from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import Instant
 from pgvigil.ports.contract import Clock, NodePorts, ShellLost, ShellRefused
 from pgvigil.ports.host import look_script, read_look
+from pgvigil.sight.bell import heard
 from pgvigil.sight.shells import REST_S, SILENT_REST_S, Shells
 
 CALM_S = 5.0
@@ -67,7 +68,7 @@ class HostWatch:
             return
         try:
             if not self._kept() and not self._is_wanted():
-                await self._sleep(self._shells.turn_s())
+                await heard(self._wake, self._shells.turn_s())
             while True:
                 self._wake.clear()
                 self._begun += 1
@@ -75,16 +76,9 @@ class HostWatch:
                     continue
                 async with self._done:
                     self._done.notify_all()
-                await self._sleep(self._pause_s())
+                await heard(self._wake, self._pause_s())
         finally:
             self._shells.leave(self)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation before 3.12
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
     def trouble(self, troubled: bool) -> None:
         """SQL does not answer (any more), or does again: look at once and often, or slowly."""

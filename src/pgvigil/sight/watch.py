@@ -21,7 +21,7 @@ from pgvigil.model.units import Instant, NodeName
 from pgvigil.model.vantage import Reach, References, Touch, Witness
 from pgvigil.ports.contract import Clock, NodePorts, Peers, Pinger, Shell, ShellLost, ShellRefused
 from pgvigil.ports.host import program, quoted
-from pgvigil.sight.bell import News
+from pgvigil.sight.bell import News, heard
 from pgvigil.sight.calm import says_nothing_new
 from pgvigil.sight.far import FarWatch
 from pgvigil.sight.guard import CutOffWatch, GuardWatch
@@ -385,14 +385,7 @@ class ClusterWatch:
             await self._sleep_or_alarm(WITNESS_EVERY_S if alarmed else REFERENCES_EVERY_S, alarmed=alarmed)
 
     async def _sleep_or_alarm(self, seconds: float, *, alarmed: bool) -> None:
-        if alarmed:
-            await asyncio.sleep(seconds)
-            return
-        try:
-            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation before 3.12
-                await self._alarm.wait()
-        except TimeoutError:
-            return
+        await (asyncio.sleep(seconds) if alarmed else heard(self._alarm, seconds))
 
 
 def _out_of_reach(look: SqlLook | HostLook) -> bool:
