@@ -162,7 +162,7 @@ def _measured(wanted: argparse.Namespace) -> tuple[list[Run], list[str]]:
 
 def versions() -> list[str]:
     """Debian's packages of the others, as installed."""
-    packages = ["patroni", "etcd-server", "repmgr", "pg-auto-failover-cli"]
+    packages = ["patroni", "etcd-server", "postgresql-15-repmgr", "pg-auto-failover-cli"]
     asked = ["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *packages]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     return [f"Debian's packages: {', '.join(done.stdout.split(chr(10))[:-1])}"]
