@@ -41,6 +41,8 @@ class EtcdServer:
     place: "Place"
     clock_rate: float
     alive: bool = True
+    starts: int = 0
+    """How often it was started: a connection ends with the process that has it."""
     frozen: bool = False
     queued: list[Callable[[], None]] = field(default_factory=list)
     """What reached it while it stood still."""
@@ -119,6 +121,7 @@ class Etcd:
         """It is started again."""
         if not server.alive:
             server.alive = True
+            server.starts += 1
             self._world.say(server.name, "is started")
 
     def freeze(self, server: EtcdServer) -> None:

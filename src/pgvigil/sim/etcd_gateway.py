@@ -22,6 +22,7 @@ class SimGateway(Gateway):
         """As `Gateway.post`: what was sent stays sent when we give up."""
         life, server = self._life, self._etcd.at(url.removeprefix("http://"))
         network = life.world.network
+        process = server.starts if server.alive else None
         life.lives()
         answer: asyncio.Future[tuple[int, Json] | None] = asyncio.get_running_loop().create_future()
 
@@ -30,7 +31,7 @@ class SimGateway(Gateway):
                 answer.set_result(said)
 
         def reached() -> None:
-            if server.alive:
+            if server.alive and server.starts == process:
                 self._etcd.receives(server, path, body, lambda *said: back(said))
             elif life.world.host_is_up(server.place):
                 back(None)
