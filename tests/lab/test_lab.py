@@ -53,7 +53,7 @@ def ssh(lab: Lab, host: LabHost, command: str) -> str:
     options = [word for line in trust for word in ("-o", line)]
     argv = ["ssh", "-F", "none", "-i", str(lab.key), *options, f"postgres@{host.address}", command]
     done = subprocess.run(
-        in_netns(lab.network.controller, argv), capture_output=True, text=True, timeout=60, check=True
+        in_netns(lab.network.controller, argv), capture_output=True, text=True, timeout=120, check=True
     )
     return done.stdout.strip()
 
@@ -211,7 +211,7 @@ def test_a_delay_is_paid_each_way(healthy: Cluster) -> None:
 
 def test_lost_packets_slow_and_do_not_break(healthy: Cluster) -> None:
     node = healthy.nodes[1]
-    faults.lose_packets(node, 10)
+    faults.lose_packets(node, 20)
     try:
         assert ssh(healthy.lab, node, "echo here") == "here"
     finally:
