@@ -13,6 +13,7 @@ from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Session, Shell
 from pgvigil.ports.postgres import PostgresSession
 from pgvigil.ports.shell import make_shell
+from tests.backends import wait_at_rest
 from tests.conformance import commits
 from tests.conformance.stage import NODES, Commit, Stage
 from tests.postgres.guard import cluster_spec
@@ -110,6 +111,9 @@ class RealStage(Stage):
                 server.sql("checkpoint")
 
         await self._do(work, node)
+
+    async def at_rest(self, node: str) -> None:
+        await self._do(wait_at_rest, node)
 
     async def fill(self, node: str) -> None:
         def work(server: Server) -> None:

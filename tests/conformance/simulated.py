@@ -12,7 +12,7 @@ from pgvigil.sim.cluster import a_cluster
 from pgvigil.sim.host import SimShell
 from pgvigil.sim.life import Life
 from pgvigil.sim.server import Server
-from pgvigil.sim.session import SimSession
+from pgvigil.sim.session import SENDS_S, SimSession
 from pgvigil.sim.synchrony import Told
 from pgvigil.sim.world import World
 from tests.conformance.stage import NODES, Commit, Stage
@@ -86,6 +86,9 @@ class SimStage(Stage):
 
     async def reload_is_over(self, node: str) -> None:
         await asyncio.sleep(5.0)  # an immediate checkpoint takes up to 3 s
+
+    async def at_rest(self, node: str) -> None:
+        await asyncio.sleep(SENDS_S)
 
     async def fill(self, node: str) -> None:
         self.server(node).rejects = "53300"

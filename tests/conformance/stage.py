@@ -121,6 +121,10 @@ class Stage(ABC):
         """Every process of a server has taken note of the last reload."""
 
     @abstractmethod
+    async def at_rest(self, node: str) -> None:
+        """No backend is about to send: one that is says nothing when its server stops at once."""
+
+    @abstractmethod
     async def fill(self, node: str) -> None:
         """Clients take all connections."""
 
@@ -149,14 +153,16 @@ class Stage(ABC):
             await self.insert(node, self._rows)
 
     async def keep(self, node: str) -> Session:
-        """An open session, as the controller keeps one."""
+        """An open session, as the controller keeps one; its backend waits for us."""
         session = self.new_session(node)
         await session.open(within_s=self.patience_s)
+        await self.at_rest(node)
         return session
 
     async def sql(self, node: str, text: str, *params: str) -> str:
         """One statement; what became of it."""
-        session = await self.keep(node)
+        session = self.new_session(node)
+        await session.open(within_s=self.patience_s)
         try:
             await session.query(text, params, within_s=self.patience_s)
         except QueryFailed as failed:

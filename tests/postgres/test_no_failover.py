@@ -1,9 +1,10 @@
 """What must not make a failover, and what a human did by hand."""
 
+import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.errors import TimedOut
 from pgvigil.model.command import Command, Failover, Pause, PromoteNode, Rejoin, Resume, Switchover
+from pgvigil.model.record import ClusterRecord, Event
 from pgvigil.model.units import NodeName
+from pgvigil.store.memory import MemoryStore
 from tests.postgres.guard import Guard, cluster_spec, guarding, with_timings
 
 pytestmark = pytest.mark.postgres
@@ -53,6 +56,24 @@ def as_it_was(trio: Trio) -> list[object]:
     )
     files = [(server.data_dir / "postgresql.auto.conf").read_text() for server in trio]
     return [files, [[server.sql(question) for question in questions] for server in trio]]
+
+
+class SlowStore(MemoryStore):
+    """Each record takes its time, as on a disk that others use."""
+
+    async def save(self, record: ClusterRecord, events: Sequence[Event] = ()) -> ClusterRecord:
+        await asyncio.sleep(1.0)
+        return await super().save(record, events)
+
+
+def test_a_cluster_is_not_well_before_it_is_on_record(servers: Servers, trio_of_servers: Trio) -> None:
+    spec, told = cluster_spec(servers, trio_of_servers), []
+    with guarding(spec, store=SlowStore(), wait=False) as guard:
+        while not (status := guard.status())["generation"]:
+            told.append((status["health"], status["decision"]["rule"]))
+            time.sleep(0.05)
+        assert set(told) == {("held", "looking")}
+        guard.await_health()
 
 
 # S0-01, S4-02

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from pgvigil.act.bench import Bench
 from pgvigil.act.engine import Outcome as StepOutcome
@@ -50,6 +51,8 @@ from pgvigil.sight.watch import ClusterWatch
 LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
+UNSEEN: Final = Hold("looking", "not every node has been looked at yet")
+UNRECORDED: Final = Hold("looking", "what was found is being put on record")
 
 
 class ClusterController:
@@ -100,7 +103,7 @@ class ClusterController:
         self._taken: Order | None = None
         self._hesitation = Hesitation()
         self.view: ClusterView = self.watch.view()
-        self.diagnosis, self.plan = Diagnosis(), Plan(Rest())
+        self.diagnosis, self.plan = Diagnosis(), Plan(UNSEEN)
         self.first_look = asyncio.Event()
         """Set when every node has been looked at, or has had the time for it."""
 
@@ -307,7 +310,7 @@ class ClusterController:
         self.diagnosis = diagnose_unknown(self.view, standby_cluster=self.spec.standby_of is not None)
         self.journal.notice(self.view, self.diagnosis, Generation(0))
         if self._unseen():
-            self.plan = Plan(Hold("looking", "not every node has been looked at yet"))
+            self.plan = Plan(UNSEEN)
             return
         first = decide.first_record(self.spec, self.view, self.diagnosis)
         if isinstance(first, Hold):
@@ -319,6 +322,7 @@ class ClusterController:
         if hold := self._unwritten.holds(act, self._clock.now()):
             self.plan = Plan(hold)
             return
+        self.plan = Plan(UNRECORDED)
         try:
             self.record = await self.journal.decided(act, first.generation)
         except StoreError as error:

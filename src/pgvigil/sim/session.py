@@ -6,18 +6,24 @@ was sent stays sent when the asker gives up.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgvigil.model.sighting import Farewell, Silence
 from pgvigil.model.units import SqlState
 from pgvigil.ports.contract import NoReply, QueryFailed, Rejected, Row, SessionEnded
-from pgvigil.sim.server import Server, State
+from pgvigil.sim.server import AT_ONCE, KILLED, Server, State
 from pgvigil.sim.statements import HARMLESS, Answer, execute
 
 if TYPE_CHECKING:
     from pgvigil.sim.life import Life
 
 CANNOT_CONNECT_NOW = "57P03"
+SENDS_S = 0.02
+"""How long a backend may be busy with sending after its answer has left.
+
+Stopped at once then, it says nothing (`PqCommBusy` in PostgreSQL's pqcomm.c). Real ones take as long only on
+a starved machine."""
 
 
 class SimSession:
@@ -31,6 +37,7 @@ class SimSession:
         self.pid = 0
         self.wait_event = ""
         """What its backend waits for, as pg_stat_activity tells."""
+        self._sends_until = 0.0
         self._farewell: Farewell | None = None
         self._ended = asyncio.Event()
         self._asks: dict[asyncio.Future[tuple[Row, ...]], asyncio.TimerHandle] = {}
@@ -92,6 +99,7 @@ class SimSession:
             server.backends[self] = None
             self._boot = server.host.boots
             self.pid = server.world.new_pid()
+            self._sends()
         self._reply(lambda: _set(outcome, said))
 
     async def query(self, sql: str, params: Sequence[str | None] = (), *, within_s: float) -> tuple[Row, ...]:
@@ -122,7 +130,14 @@ class SimSession:
     ) -> None:
         if self not in self._server.backends:
             return
-        execute(self, sql, params, lambda rows: self._reply(lambda: self._answered(answer, rows)))
+        execute(self, sql, params, partial(self._send_answer, answer))
+
+    def _send_answer(self, answer: "asyncio.Future[tuple[Row, ...]]", rows: Answer) -> None:
+        self._sends()
+        self._reply(lambda: self._answered(answer, rows))
+
+    def _sends(self) -> None:
+        self._sends_until = self._world.loop.time() + SENDS_S
 
     def _answered(self, answer: "asyncio.Future[tuple[Row, ...]]", rows: Answer) -> None:
         if timer := self._asks.pop(answer, None):
@@ -158,7 +173,8 @@ class SimSession:
 
     def bye(self, farewell: Farewell) -> None:
         """The server ended it: we hear of that when its words arrive."""
-        self._reply(lambda: self._finish(farewell))
+        said = KILLED if farewell is AT_ONCE and self._world.loop.time() < self._sends_until else farewell
+        self._reply(lambda: self._finish(said))
 
     def close(self) -> None:
         """Close at once."""
