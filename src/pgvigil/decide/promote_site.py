@@ -32,7 +32,7 @@ def begin(situation: Situation, command: PromoteSite) -> Act | Refused:
     if not command.force and (lives := next(_lives(situation, command), None)):
         return Refused(lives)
     by_hand = situation.view.node(command.to).primary if command.to else None
-    if by_hand is not None and command.to is not None:
+    if by_hand is not None and command.to is not None and command.handed_over is None:
         return _act(situation, command, command.to, by_hand.flushed)
     if stale := [node.name for node in situation.view.primaries()]:
         hint = f"have it count: pgvigil promote-site {spec.name} --to {stale[0]} --force; or stop it first"
@@ -71,13 +71,7 @@ def _act(situation: Situation, command: PromoteSite, chosen: NodeName, at: Lsn) 
     record = synchronous(replace(situation, record=record))
     stages = promotion_stages(replace(situation, record=record), chosen, at)
     reason = f"promote {chosen}: {situation.spec.name} takes writes of its own from now on"
-    evidence = _known_loss(situation, chosen, at) if command.handed_over is None else _complete(command, at)
-    return Act("promote_site", reason, record, stages, tuple(evidence))
-
-
-def _complete(command: PromoteSite, at: Lsn) -> Iterator[str]:
-    last = Lsn(command.handed_over or 0)
-    yield f"it has everything up to {at}, beyond the other cluster's last checkpoint at {last}"
+    return Act("promote_site", reason, record, stages, tuple(_known_loss(situation, command, chosen, at)))
 
 
 def _lacks(last: int | None) -> Callable[[NodeView], str]:
@@ -91,11 +85,14 @@ def _lacks(last: int | None) -> Callable[[NodeView], str]:
     return objection
 
 
-def _known_loss(situation: Situation, chosen: NodeName, at: Lsn) -> Iterator[str]:
+def _known_loss(situation: Situation, command: PromoteSite, chosen: NodeName, at: Lsn) -> Iterator[str]:
     """What is known of what the other cluster wrote and this one does not have."""
     role = situation.view.node(chosen).answer
     timeline = role.role.timeline if role else 0
     yield f"{chosen} has everything up to {at} on timeline {timeline}"
+    if command.handed_over is not None:
+        yield f"the other cluster's last checkpoint is at {Lsn(command.handed_over)}: all of that is here"
+        return
     far = situation.view.far
     if far is None or far.heard is None:
         yield "the other cluster was not heard of: what it wrote beyond that is not known"

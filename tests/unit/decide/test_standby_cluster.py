@@ -254,6 +254,8 @@ def test_a_node_that_was_promoted_by_hand_counts_when_it_is_named() -> None:
     assert isinstance(act, Act)
     assert act.record is not None
     assert act.record.primary == "pg2"
+    planned_one = PromoteSite(NodeName("pg2"), handed_over=Lsn(HERE - 8))
+    assert refusal(cluster, planned_one) == "pg2 takes writes already", "from when on, nobody knows"
 
 
 def test_the_leader_is_copied_from_the_primary_there_and_the_others_from_the_leader() -> None:
