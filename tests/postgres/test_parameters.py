@@ -1,6 +1,7 @@
 """PostgreSQL's parameters over a whole cluster of real servers: seen, reloaded, set, and restarted for."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -64,8 +65,8 @@ def set_(guard: Guard, *, restart: bool = False, in_place: bool = False, **chang
     return guard.order(errand, within_s=180)
 
 
-def shows(trio: Trio, name: str) -> list[object]:
-    return [server.sql(f"show {name}")[0][0] for server in trio]
+def shows(servers: Sequence[Server], name: str) -> list[object]:
+    return [server.sql(f"show {name}")[0][0] for server in servers]
 
 
 def breaks(writer: Writer) -> list[tuple[str, str]]:
@@ -274,12 +275,26 @@ def test_nothing_is_done_to_servers_of_another_cluster(servers: Servers, trio_of
     record = asyncio.run(store.load(spec.name))
     assert record is not None
     asyncio.run(store.save(replace(record, system_id=SystemId("4711"))))
-    with guarding(spec, store=store) as guard:
-        guard.await_health("held")
-        for errand in (SetParameters({"work_mem": "7MB"}, "alice@host"), RestartServers()):
+    for errand in (SetParameters({"work_mem": "7MB"}, "alice@host"), RestartServers(), ReloadServers()):
+        with guarding(spec, store=store, wait=False) as guard:  # from its first moment on
             outcome = guard.order(errand)
             assert (outcome.result, outcome.text) == ("refused", "pg1 belongs to another cluster")
     assert "7MB" not in shows(trio_of_servers, "work_mem")
+
+
+def test_nothing_is_done_while_one_server_belongs_to_another_cluster(
+    servers: Servers, trio_of_servers: Trio
+) -> None:
+    spec, store = cluster_spec(servers, trio_of_servers), MemoryStore()
+    with guarding(spec, store=store) as guard:
+        guard.await_health()
+    stranger = servers.make_primary("stranger", own_system_id=True)
+    theirs = replace(cluster_spec(servers, [stranger]).nodes[0], name=NodeName("pg3"))
+    with guarding(replace(spec, nodes=(*spec.nodes[:2], theirs)), store=store, wait=False) as guard:
+        for errand in (SetParameters({"work_mem": "7MB"}, "alice@host"), RestartServers(), ReloadServers()):
+            outcome = guard.order(errand)
+            assert (outcome.result, outcome.text) == ("refused", "pg3 belongs to another cluster")
+    assert "7MB" not in shows((*trio_of_servers, stranger), "work_mem")
 
 
 def test_a_value_with_which_no_standby_starts_is_taken_back(guard: Guard, trio_of_servers: Trio) -> None:
@@ -311,4 +326,4 @@ def test_what_must_fit_the_primary_is_not_rolled_back_behind_a_server_that_does_
         return outcome.text == "pg3 does not run"
 
     wait_until(known, within_s=20, what="pg3 to be found stopped")
-    assert shows(trio_of_servers[:2], "max_connections") == ["120", "120"]  # type: ignore[arg-type]  # two
+    assert shows(trio_of_servers[:2], "max_connections") == ["120", "120"]

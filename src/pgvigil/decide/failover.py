@@ -20,7 +20,7 @@ from pgvigil.decide.restart import (
     last_known,
     left_behind,
     looping,
-    processes_left,
+    not_startable_yet,
     restart,
     too_many,
 )
@@ -71,7 +71,7 @@ def begin(situation: Situation, finding: Finding) -> Decision:
         return Hold("not_automatic", "failover.automatic is off", hint, evidence=finding.evidence)
     election = elect(situation)
     restartable = is_down(situation.primary) is not None and finding.problem is Problem.PRIMARY_CRASHED
-    if policy.after_crash is AfterCrash.RESTART and (wait := processes_left(situation, finding)):
+    if policy.after_crash is AfterCrash.RESTART and (wait := not_startable_yet(situation, finding)):
         return wait
     loops = restartable and policy.max_per and too_many(situation, record.restarts, policy.max_per)
     if restartable and not loops and policy.after_crash is AfterCrash.RESTART:

@@ -9,10 +9,10 @@ from pgvigil.errors import Unsafe
 from pgvigil.model.command import Refused
 from pgvigil.model.diagnosis import Finding, Problem
 from pgvigil.model.record import Phase
-from pgvigil.model.sighting import NoAnswer, NodeView, Primary, Refusal
+from pgvigil.model.sighting import HostAnswer, HostSilent, NoAnswer, NodeView, Primary, Refusal
 from pgvigil.model.spec import Rate
 from pgvigil.model.step import Act, Hold, RestartServer, Stage, StartPrimary
-from pgvigil.model.units import Lsn
+from pgvigil.model.units import Instant, Lsn
 
 RESTARTS_AT_MOST: Final = 3
 """A candidate that alone has what it acknowledged is started again, before somebody else is promoted."""
@@ -48,13 +48,31 @@ def in_place(situation: Situation) -> Act | Refused:
     return Act("restart_in_place", reason, changed, (Stage((step,)),), ("an operator asked for it",))
 
 
-def processes_left(situation: Situation, finding: Finding) -> Hold | None:
-    """A crashed primary cannot be started while a process of it lives; mostly they end soon."""
-    host = host_says(situation.primary)
-    grace_s = situation.spec.timings.restart_grace.total_seconds()
-    if finding.problem is not Problem.PRIMARY_CRASHED or host is None or not host.strays:
+def not_startable_yet(situation: Situation, finding: Finding) -> Hold | None:
+    """A crashed primary that is to be started where it is: its host has not said yet whether it can be."""
+    if finding.problem is not Problem.PRIMARY_CRASHED:
         return None
-    if situation.silent_s() > grace_s:
+    host = host_says(situation.primary)
+    return _host_unheard(situation, finding) if host is None else _processes_left(situation, finding, host)
+
+
+def _host_unheard(situation: Situation, finding: Finding) -> Hold | None:
+    """Standbys tell of a crash before the host does; it has the time of one look, unless it is silent."""
+    left_s = situation.spec.timings.shell_timeout.total_seconds() - situation.silent_s()
+    shell = situation.spec.node(situation.record.primary).shell
+    if shell is None or isinstance(situation.primary.host, HostSilent) or left_s <= 0:
+        return None
+    reason = f"{situation.record.primary} crashed; whether it can be started again its host is being asked"
+    until = Instant(situation.view.at + left_s)
+    return Hold(
+        "host_unheard", reason, "wait; a host that does not answer is not waited for", until, finding.evidence
+    )
+
+
+def _processes_left(situation: Situation, finding: Finding, host: HostAnswer) -> Hold | None:
+    """It cannot be started while a process of it lives; mostly they end soon."""
+    grace_s = situation.spec.timings.restart_grace.total_seconds()
+    if not host.strays or situation.silent_s() > grace_s:
         return None
     reason = f"{situation.record.primary} crashed, and {len(host.strays)} of its processes have not ended yet"
     hint = f"wait; it is replaced after {grace_s:g} s, else started again"

@@ -195,6 +195,23 @@ def test_a_crashed_primary_is_restarted_when_its_last_processes_have_ended() -> 
     assert rule(on_host(silent(left, "pg1", for_s=grace_s + 0.1), "pg1", strays=(4711,))) == "primary_crashed"
 
 
+def test_whether_a_crashed_primary_can_be_restarted_its_host_is_asked_first() -> None:
+    """What the standbys lost is seen before the host has been asked anew; it answered until now."""
+    shell_s = C.spec.timings.shell_timeout.total_seconds()
+
+    def crashed_for(seconds: float, then: AfterCrash = AfterCrash.RESTART) -> Cluster:
+        lost_it = receiver_lost(silent(C, "pg1", for_s=seconds), ago_s=seconds)
+        return policy(on_host(lost_it, "pg1", at=Instant(NOW - seconds - 1.0)), after_crash=then)
+
+    hold = decided(crashed_for(0.1))
+    assert isinstance(hold, Hold)
+    assert hold.rule == "host_unheard"
+    assert hold.until == pytest.approx(NOW - 0.1 + shell_s)
+    assert rule(crashed_for(0.1, AfterCrash.FAILOVER)) == "primary_crashed"
+    assert rule(crashed_for(shell_s + 0.1)) == "primary_crashed"
+    assert rule(host_silent(crashed_for(0.1), "pg1")) == "primary_crashed"
+
+
 def test_a_restart_needs_a_host_that_answers() -> None:
     cluster = policy(BARE, after_crash=AfterCrash.RESTART)
     assert rule(cluster) == "primary_crashed"

@@ -152,6 +152,9 @@ class Errands:
 
     async def _carry_out(self, order: Order, errand: Errand, *, changes: bool) -> None:
         try:
+            if not isinstance(errand, LOOKS):
+                await self._ground.loop.first_look.wait()
+                self._ground.check_ours()
             await self._go(order, errand)
             await self._over(changes=changes)
         except PgvigilError as error:

@@ -15,7 +15,7 @@ from pgvigil.errors import Unsafe
 from pgvigil.model.diagnosis import Diagnosis, Problem
 from pgvigil.model.parameter import NodeParameters
 from pgvigil.model.record import ClusterRecord, Phase
-from pgvigil.model.sighting import ClusterView
+from pgvigil.model.sighting import ClusterView, Unseen
 from pgvigil.model.step import Plan
 from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Store
@@ -56,13 +56,21 @@ class Ground:
         record = self.loop.record
         if record is None:
             raise Unsafe(f"{self.bench.spec.name} has not been taken over yet", hint="see: pgvigil status")
-        if self.loop.diagnosis.find(Problem.SYSTEM_FOREIGN, record.primary):
-            hint = "nothing was changed; see: pgvigil status"
-            raise Unsafe(f"{record.primary} belongs to another cluster", hint=hint)
+        self.check_ours()
         if record.phase is not Phase.STABLE:
             hint = "wait until it is finished: pgvigil status --watch"
             raise Unsafe(f"a change is under way ({record.phase})", hint=hint)
         return record
+
+    def check_ours(self) -> None:
+        """Whether every server that answers is one of this cluster. Raises Unsafe."""
+        for name, node in self.loop.view.nodes.items():
+            if isinstance(node.sql, Unseen):
+                raise Unsafe(f"{name} has not been looked at yet", hint="try again in a moment")
+        for finding in self.loop.diagnosis.findings:
+            if finding.problem is Problem.SYSTEM_FOREIGN:
+                detail, hint = "; ".join(finding.evidence), "nothing was changed; correct the configuration"
+                raise Unsafe(f"{finding.node} belongs to another cluster", detail=detail, hint=hint)
 
     async def parameters(self) -> tuple[dict[NodeName, NodeParameters], dict[NodeName, str]]:
         """Every node's parameters as they are now, and why the other nodes gave none."""

@@ -40,9 +40,11 @@ PATIENCE: Final = frozenset(
     {
         "catching_up",
         "cutting",
+        "host_unheard",
         "leader_silent",
         "looking",
         "primary_restarting",
+        "processes_left",
         "restarting",
         "stopping",
         "timeline_unchanged",
