@@ -35,6 +35,8 @@ class Host:
         self.boots = 1
         self.shell_broken = ""
         """`lost`: nobody answers there; `refused`: our key is turned away."""
+        self.shell_takes_s = 0.0
+        """How long a script takes to begin; real ones take some milliseconds."""
         self.changed_at = 0.0
         """When it, or its shell, last came back."""
 
@@ -127,7 +129,10 @@ class SimShell:
             if host.shell_broken:
                 reply(Output(255, err=b"refused"))
                 return
-            carry_out(job, reply)
+            if host.shell_takes_s:
+                host.world.loop.call_later(host.shell_takes_s, carry_out, job, reply)
+            else:
+                carry_out(job, reply)
 
         self._life.sends(home, host.name, arrived)
         lost = ShellLost(f"the shell on {host.name} does not answer")
