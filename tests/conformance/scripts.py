@@ -145,6 +145,8 @@ async def a_slot_is_missing(stage: Stage) -> None:
     assert conninfo
     await stage.alter("pg2", {"primary_conninfo": conninfo.conninfo.replace("=pg3", "=pg2")})
     await stage.until("pg2", lambda seen: seen.receiver is None)
+    await asyncio.sleep(1.0)  # in its attempt, the next of which comes 5 s later, it is a sender for a moment
+    await stage.until("pg1", lambda seen: bool(seen.answer and len(seen.answer.senders) == 1))
     await stage.note("waiting for a slot", "pg1")
     await stage.order("waiting for a slot", "pg1", "pg2")
     await stage.follow("pg2", "pg1")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pgvigil.controller.operations import Result
+from pgvigil.controller.operations import Outcome, Result
 from pgvigil.demo.servers import Server, Servers, wait_until
 from pgvigil.demo.writer import Writer
-from pgvigil.model.command import Switchover
+from pgvigil.model.command import Drill, Switchover
 from pgvigil.model.spec import ClusterSpec
 from pgvigil.model.units import NodeName
 from pgvigil.ports.shell import posix
 from pgvigil.sight import shell as sight_shell
+from pgvigil.store.memory import MemoryStore
 from tests.contract.sshd import SSHD, Sshd, running_sshd
 from tests.postgres.guard import Guard, cluster_spec, guarding
 
@@ -52,6 +53,11 @@ def spec(servers: Servers, trio_of_servers: Trio, sshd: Sshd) -> ClusterSpec:
 
 def is_at_rest(guard: Guard, sshd: Sshd) -> bool:
     return guard.is_calm() and not sshd.connections()
+
+
+def wants_a_shell(outcome: Outcome) -> bool:
+    """Refused for want of the primary's or the candidate's: whichever was found silent first."""
+    return "there is no working shell" in outcome.text or "shell does not answer" in outcome.detail
 
 
 def test_connections_are_closed_while_all_is_calm_and_a_killed_primary_is_replaced_and_rejoined(
@@ -98,5 +104,24 @@ def test_a_command_looks_at_hosts_whose_connections_were_closed_before_it_begins
         finally:
             os.kill(sshd.pid, signal.SIGCONT)
         assert outcome.result is Result.REFUSED, outcome
-        assert "shell does not answer" in outcome.detail, outcome
+        assert wants_a_shell(outcome), outcome
         assert guard.primary() == "pg2"
+
+
+def test_a_drill_waits_for_what_the_hosts_say_as_other_commands_do(spec: ClusterSpec, sshd: Sshd) -> None:
+    store = MemoryStore()
+    with guarding(spec, store=store) as guard:
+        guard.await_health()
+    with guarding(spec, store=store, wait=False) as guard:  # no connection is open yet
+        planned = guard.order(Drill(), dry_run=True)
+        assert planned.result is Result.PLANNED, planned
+    with guarding(spec, store=store, shells_kept=0) as guard:
+        wait_until(lambda: is_at_rest(guard, sshd), within_s=120, what="no connection while all is calm")
+        time.sleep(2.5)
+        os.kill(sshd.pid, signal.SIGSTOP)
+        try:
+            outcome = guard.order(Drill())
+        finally:
+            os.kill(sshd.pid, signal.SIGCONT)
+        assert outcome.result is Result.REFUSED, outcome
+        assert wants_a_shell(outcome), outcome

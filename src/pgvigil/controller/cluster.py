@@ -52,7 +52,6 @@ LOOK_S = 0.3
 """How long to wait for fresh looks after steps, before deciding anew on what there is."""
 FIRST_LOOK_S = 3.0
 UNSEEN: Final = Hold("looking", "not every node has been looked at yet")
-UNRECORDED: Final = Hold("looking", "what was found is being put on record")
 
 
 class ClusterController:
@@ -168,9 +167,10 @@ class ClusterController:
             self.plan = self._plan(self._situation(self.record))
             if self._mode is not Mode.LOOK:
                 await self._carry_out(self.plan)
-            picture, busy = (self.record, self.plan, self.diagnosis), self._orders or self._repairs.busy()
+            picture = self.record, self.plan, self.diagnosis
+            busy = bool(self._orders or self._errands.busy or self._repairs.busy())
             self.watch.calm = due.is_calm(*picture) and not busy
-            self.watch.need_hosts(bool(busy) or due.needs_hosts(*picture))
+            self.watch.need_hosts(busy or due.needs_hosts(*picture))
         await self._wait()
 
     async def _stand_by(self, hold: Hold) -> None:
@@ -322,7 +322,7 @@ class ClusterController:
         if hold := self._unwritten.holds(act, self._clock.now()):
             self.plan = Plan(hold)
             return
-        self.plan = Plan(UNRECORDED)
+        self.plan = Plan(Hold("looking", "what was found is being put on record"))
         try:
             self.record = await self.journal.decided(act, first.generation)
         except StoreError as error:

@@ -58,11 +58,17 @@ class Errands:
         self._group: asyncio.TaskGroup | None = None
         self._changing = ""
         """The errand under way that changes something, in words."""
+        self._under_way = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is under way or rehearsed for which the hosts' word may be needed."""
+        return self._under_way > 0
 
     async def run(self) -> None:
         """Own the tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._group, self._changing = group, ""
+            self._group, self._changing, self._under_way = group, "", 0
             await self._take_up()
             if self._goes_on:
                 group.create_task(self._tidy())
@@ -148,12 +154,13 @@ class Errands:
             return
         if changes:
             self._changing = WORDS[type(errand)]
+        self._under_way += not isinstance(errand, LOOKS)
         self._group.create_task(self._carry_out(order, errand, changes=changes))
 
     async def _carry_out(self, order: Order, errand: Errand, *, changes: bool) -> None:
         try:
             if not isinstance(errand, LOOKS):
-                await self._ground.loop.first_look.wait()
+                await self._ground.known()
                 self._ground.check_ours()
             await self._go(order, errand)
             await self._over(changes=changes)
@@ -168,6 +175,7 @@ class Errands:
             self._tell_failure(order, errand, changes=changes)
         finally:
             order.finish(Result.FAILED, "the controller failed to do this", hint="its log says where")
+            self._under_way -= not isinstance(errand, LOOKS)
             self._ground.watch.forget_facts()
             self._ground.watch.news.set()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pgvigil.act.bench import Bench
 from pgvigil.controller.journal import Journal
@@ -21,6 +21,8 @@ from pgvigil.model.units import NodeName
 from pgvigil.ports.contract import Store
 from pgvigil.sight.parameters import read_all
 from pgvigil.sight.watch import ClusterWatch
+
+LOOK_EVERY_S: Final = 0.02
 
 
 class Loop(Protocol):
@@ -61,6 +63,13 @@ class Ground:
             hint = "wait until it is finished: pgvigil status --watch"
             raise Unsafe(f"a change is under way ({record.phase})", hint=hint)
         return record
+
+    async def known(self) -> None:
+        """Wait for the first look at every node and host, and for a fresh one where no shell is kept."""
+        await self.loop.first_look.wait()
+        self.watch.need_hosts(True)
+        while not self.watch.knows_hosts:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def check_ours(self) -> None:
         """Whether every server that answers is one of this cluster. Raises Unsafe."""
