@@ -181,6 +181,10 @@ def make(servers: Servers) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        raise SystemExit(
+            "name two packages: make deb-trial OLD=old.deb NEW=new.deb (`make deb` makes one of a commit)"
+        )
     old, new = (str(Path(word).resolve()) for word in sys.argv[1:])
     here = tempfile.mkdtemp(prefix="pgvigil-packages-")
     try:
