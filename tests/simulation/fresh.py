@@ -26,20 +26,20 @@ def main() -> int:
     for protection in Protection:
         for (nodes, controllers), share in SHARES.items():
             which = range(first, first + max(1, round(seeds / len(Protection) * share)))
-            trials = [Trial(seed, nodes, protection, None, controllers, _kept(seed)) for seed in which]
+            trials = [Trial(seed, nodes, protection, None, controllers, shells_kept(seed)) for seed in which]
             summed = summary(reports(trials, jobs=os.cpu_count() or 1))
             ran, hours, broken = ran + len(which), hours + summed.simulated_h, broken + len(summed.broken)
             options = f"--protection {protection} --nodes {nodes} --controllers {controllers}"
             print(f"{options}: seeds {first} to {which[-1]}, {len(summed.broken)} broken")
             for seed, what in summed.broken:
                 print(f"  {what}")
-                kept = "" if _kept(seed) is None else f" --shells-kept {_kept(seed)}"
+                kept = "" if shells_kept(seed) is None else f" --shells-kept {shells_kept(seed)}"
                 print(f"  pgvigil simulate {options}{kept} --seed {seed} --trace")
     print(f"{ran} seeds, {hours:.0f} simulated hours in {time.monotonic() - begun:.0f} s, {broken} broken")
     return int(bool(broken))
 
 
-def _kept(seed: int) -> int | None:
+def shells_kept(seed: int) -> int | None:
     """How many shells stay open; None: all."""
     return 0 if seed % ON_DEMAND == 0 else None
 

@@ -1,43 +1,18 @@
 """Policies other than the defaults, under the same faults: fresh seeds have the defaults."""
 
-import random
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any, Final
-
 import pytest
 
-from pgvigil.model.spec import AfterCrash, ClusterSpec, Fencing, Protection, Rate, WhenUnreachable
-from pgvigil.sim.cluster import a_cluster
+from pgvigil.model.spec import Protection
 from pgvigil.sim.run import simulate
 from pgvigil.sim.world import World
-
-WAIT: Final = Fencing(unreachable=WhenUnreachable.WAIT)
-POLICIES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "restart": {"after_crash": AfterCrash.RESTART},
-    "restart, but not for ever": {
-        "after_crash": AfterCrash.RESTART,
-        "max_per": Rate(2, timedelta(minutes=15)),
-    },
-    "wait": {"fencing": WAIT},
-    "restart and wait": {"after_crash": AfterCrash.RESTART, "fencing": WAIT},
-}
-
-
-def of(policy: str, seed: int, protection: Protection = Protection.ASYNC) -> ClusterSpec:
-    """The cluster of that seed, with another policy."""
-    wanted = dict(POLICIES[policy])
-    spec = a_cluster(3, random.Random(seed), protection)
-    spec = replace(spec, fencing=wanted.pop("fencing", spec.fencing))
-    return replace(spec, failover=replace(spec.failover, **wanted))
+from tests.simulation.policies import POLICIES, of
 
 
 @pytest.mark.parametrize("seed", range(8_400_000, 8_400_003))
 @pytest.mark.parametrize("protection", Protection)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_no_policy_breaks_a_promise(policy: str, protection: Protection, seed: int) -> None:
-    assert simulate(seed, spec=of(policy, seed, protection)).violations == ()
+    assert simulate(seed, spec=of(policy, seed, protection=protection)).violations == ()
 
 
 async def _crash_on_a_slow_host(world: World) -> None:
